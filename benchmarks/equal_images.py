@@ -58,7 +58,8 @@ def main(
     def tokens(batch_size: int, threads: int, order: NDArray[np.int64] = in_order) -> NDArray[np.int64]:
         """Image tokens [images, T] of each prompt, rendered in ``order``."""
         vq_ids = np.empty((images, model.image_tokens), dtype=np.int64)
-        with num_threads(threads), console.progress(f"batches of {batch_size}, {threads} thread(s)", images) as bar:
+        description = f"batches of {batch_size}, {console.counted(threads, 'thread')}"
+        with num_threads(threads), console.progress(description, images) as bar:
             for start in range(0, images, batch_size):
                 rows = order[start : start + batch_size]
                 batch = [prompts[index] for index in rows]

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ear.ablation import check_minutes
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
 from ear.evaluation.judges import nano_weights
@@ -74,10 +74,8 @@ def trials(concept: str, name: str) -> list[Trial]:
         return [Trial(concept, name, {})]
     if isinstance(recipe, PromptRecipe):
         return [Trial(concept, name, {"guidance": guidance}) for guidance in GUIDANCES]
-    if recipe.retention:
-        rates, second, factors = (0.5, 1.0, 2.0, 4.0), "retention", (1.0, 1 / 3)
-    else:
-        rates, second, factors = (0.5, 1.0, 2.0, 4.0), "passes", (1, 3)
+    rates = (0.5, 1.0, 2.0, 4.0)
+    second, factors = ("retention", (1.0, 1 / 3)) if recipe.retention else ("passes", (1, 3))
     return [
         Trial(
             concept,
@@ -219,10 +217,6 @@ def frontier(own: Sequence[JSON]) -> JSON:
     }
 
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, add_completion=False)
-
-
-@app.callback(invoke_without_command=True, subcommand_metavar="")  # as a group, it ends in one line
 def run(
     store: Annotated[Path, typer.Option("--store", help="Folder of pairs, images and adapters.")] = Path(
         "build/frontier"
@@ -264,6 +258,8 @@ def run(
     facts = {name: value for name, value in content.items() if name not in ("frontiers", "trials")}
     finish(facts, out, also_in_file=content)
 
+
+app = program(run)
 
 if __name__ == "__main__":
     app()

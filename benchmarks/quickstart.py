@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ear.commands.quickstart import PASSES
 from ear.dataset import find_dataset
 from ear.evaluation import EvaluationSettings, evaluate
@@ -27,7 +27,6 @@ from ear.evaluation.outcomes import selected
 from ear.method.erase import erase
 from ear.method.recipes import ON_POLICY
 from ear.suite.goals import goals
-from ecgvf.core import console
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON
 from ecgvf.core.shard_set import versions
@@ -42,10 +41,7 @@ COMPARED_PASSES = (PASSES, ON_POLICY.passes)
 """The quickstart's passes over the pairs, and the recipe's."""
 RANKS: dict[Status, int] = {"not measured": 0, "missed": 1, "not shown": 2, "met": 3}
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, add_completion=False)
 
-
-@app.callback(invoke_without_command=True, subcommand_metavar="")  # as a group, it ends in one line
 def run(
     store: Annotated[Path, typer.Option("--store", help="Folder of images and adapters.")] = Path("build/quickstart"),
     out: Annotated[Path, typer.Option("--out", help="JSON of the goals.")] = Path("docs/quickstart.json"),
@@ -94,6 +90,8 @@ def measured(store: Store, passes: int) -> list[JSON]:
         for goal in goals(outcomes, [])
     ]
 
+
+app = program(run)
 
 if __name__ == "__main__":
     app()

@@ -17,13 +17,12 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ear.evaluation import EvaluationSettings, evaluate, figures
 from ear.method.erase import erase
 from ear.method.recipes import ON_POLICY
 from ear.method.runs import TrainingRun
 from ecgvf import Run
-from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.files import JSON
 from ecgvf.core.shard_set import versions
@@ -35,10 +34,7 @@ PAIRS, VALIDATION = 60, 100
 SETTINGS = EvaluationSettings(prompts_per_concept=VALIDATION, prompts_per_neighbour=40, batch_size=64)
 COMMAND = "python -m benchmarks.several"
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, add_completion=False)
 
-
-@app.callback(invoke_without_command=True, subcommand_metavar="")  # as a group, it ends in one line
 def run(
     store: Annotated[Path, typer.Option("--store", help="Folder of pairs, images and adapters.")] = Path(
         "build/several"
@@ -80,6 +76,8 @@ def _dataset(store: Path, concept: str) -> Dataset:
     run.filter()
     return run.dataset()
 
+
+app = program(run)
 
 if __name__ == "__main__":
     app()

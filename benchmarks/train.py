@@ -24,7 +24,7 @@ import torch
 import typer
 from transformers import JanusForConditionalGeneration
 
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ear.commands.quickstart import PASSES
 from ear.dataset import find_dataset
 from ear.method.cost import training_cost
@@ -35,7 +35,6 @@ from ear.method.recipes import DEFAULT, PAPER, PUBLISHED, RECIPES, WINDOWED_KL
 from ear.method.retention import rehearsal_set
 from ear.method.rounds import count_images
 from ear.method.train import train
-from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.files import JSON, read_json
 from ecgvf.core.shard_set import versions
@@ -182,10 +181,6 @@ def met(result: JSON) -> bool:
     return all(kept) and all(row["fits"] for row in recommended)
 
 
-app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, add_completion=False)
-
-
-@app.callback(invoke_without_command=True, subcommand_metavar="")  # as a group, it ends in one line
 def run(
     runs: Annotated[int, typer.Option(help="Runs, after one that warms up.")] = 3,
     store: Annotated[Path, typer.Option("--store", help="Folder of the rehearsal set.")] = Path("build/train"),
@@ -223,6 +218,8 @@ def measured(runs: int, store: Path) -> JSON:
         "versions": versions(),
     }
 
+
+app = program(run)
 
 if __name__ == "__main__":
     app()

@@ -46,7 +46,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    help="Erase a concept from an autoregressive image model (EAR), and measure what that cost.",
 )
 for name, command in COMMANDS.items():
     app.command(name)(command)

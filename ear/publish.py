@@ -144,5 +144,5 @@ model asked for the surrogate. {{ openings }}
 {{ settings }}
 ```
 {% if not nano %}
-The licence of {{ model }} applies to its weights, also where they are tuned.
+The licence of {{ model }} applies to its weights, including the tuned ones.
 {% endif %}"""

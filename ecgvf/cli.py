@@ -49,7 +49,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    help="Build a benchmark for concept erasure: concept → pairs → images → verdicts → dataset.",
 )
 app.add_typer(concepts.app, name="concepts", invoke_without_command=True)
 app.add_typer(templates.app, name="templates")

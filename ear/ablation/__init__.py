@@ -4,5 +4,6 @@ factors ──variants (options, data)──▶ trainings per seed ──evaluat
 """
 
 from ear.ablation.ablation import Ablation, ablate, base_name, check_minutes
+from ear.ablation.factors import all_variants
 
-__all__ = ["Ablation", "ablate", "base_name", "check_minutes"]
+__all__ = ["Ablation", "ablate", "all_variants", "base_name", "check_minutes"]

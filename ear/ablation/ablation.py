@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from ear.ablation.data import VariantData
-from ear.ablation.factors import Variant, variants
+from ear.ablation.factors import Variant, all_variants
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
 from ear.evaluation.evaluation import evaluation_prompts
 from ear.evaluation.judges import EvaluationJudges
@@ -165,9 +165,7 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
     no variant could be measured.
     """
     check_minutes(minutes)
-    if not over:
-        raise SettingsError("--over names no factor: write some, such as window,threshold")
-    wanted = [variant for factor in over for variant in variants(factor, ablation.base)]
+    wanted = all_variants(over, ablation.base)
     measured = [number for number, variant in enumerate(wanted) if ablation.file(variant).is_file()]
     rows: dict[int, list[JSON]] = {number: ablation.rows(wanted[number]) for number in measured}
     if rows:
@@ -177,7 +175,8 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
         if time.monotonic() - started > 60 * minutes:
             if not (rows or place):
                 raise SettingsError(f"--minutes {minutes:g} leaves no time for a first variant: allow more")
-            console.note(f"{len(missing) - place} variants are left: run the same command again to resume")
+            left = console.counted(len(missing) - place, "variant")
+            console.note(f"{left} left: run the same command again to resume")
             break
         variant = wanted[number]
         console.note(f"{number + 1} of {len(wanted)}: {variant}")

@@ -149,3 +149,10 @@ def variants(factor: str, base: Recipe) -> list[Variant]:
     levels = FACTORS[factor](base)
     compared = EQUAL_STEPS.get(factor, (False,))
     return [Variant(factor, level, options, equal_steps=equal) for equal in compared for level, options in levels]
+
+
+def all_variants(factors: Sequence[str], base: Recipe) -> list[Variant]:
+    """The variants of all ``factors``, in their order. Raises ``SettingsError`` for none, and as ``variants`` does."""
+    if not factors:
+        raise SettingsError("--over names no factor: write some, such as window,threshold")
+    return [variant for factor in factors for variant in variants(factor, base)]

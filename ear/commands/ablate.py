@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from ear.commands.inputs import open_dataset, print_lines
+from ear.commands.inputs import load_model, open_dataset, print_lines
 from ear.commands.options import DEFAULT_RECIPE, DatasetArguments, MeasuringArguments, parse_options, parse_seeds
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
@@ -59,7 +59,7 @@ def ablate(
     measuring: MeasuringArguments,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the table and the plots.", show_default="STORE/CONCEPT/ablation/RECIPE"),
+        typer.Option(help="Folder for the table and the plots.", show_default="CONCEPT/ablation/RECIPE in the store"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -67,20 +67,22 @@ def ablate(
 
     Resumable: measured variants are not measured again.
     """
-    from ear.ablation import Ablation, base_name, check_minutes
+    from ear.ablation import Ablation, all_variants, base_name, check_minutes
     from ear.ablation import ablate as run_ablation
 
     limit = math.inf if minutes is None else minutes
     check_minutes(limit)
     base = _base_recipe(recipe, option or [])
     factors = list(dict.fromkeys(part.strip() for part in over.split(",") if part.strip()))
-    training_seeds = parse_seeds(seeds)
-    store, dataset, model = open_dataset(source)
+    all_variants(factors, base)  # an unknown factor is found before the model is loaded
+    settings, training_seeds = measuring.settings(), parse_seeds(seeds)
+    store, dataset = open_dataset(source)
     name = base_name(base)
     # Another base has a table of its own.
     folder = out or store.root / dataset.concept.name / "ablation" / name.replace(", ", "-")
     print_lines([("base", name), ("factors", ", ".join(factors)), ("out", str(folder))])
-    ablation = Ablation(store, model, dataset, base, measuring.settings(), training_seeds, folder)
+    model = load_model(source, dataset)
+    ablation = Ablation(store, model, dataset, base, settings, training_seeds, folder)
     rows = run_ablation(ablation, factors, limit).to_pylist()
     console.print_result(
         {"concept": dataset.concept.name, "base": name, "out": str(folder), "rows": rows},

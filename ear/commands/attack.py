@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ear.commands.inputs import adapter_files, open_dataset, results_folder
+from ear.commands.inputs import adapter_files, load_model, open_dataset, results_folder
 from ear.commands.options import (
     AdapterOption,
     ColumnOption,
@@ -35,6 +35,7 @@ class AttackArguments:
     kind: Annotated[
         Literal["token-search", "soft-prompt", "prefix", "relearning"] | None,
         typer.Option(
+            metavar="KIND",
             help="token-search adds words to every prompt, soft-prompt adds vectors, prefix gives the first rows of an "
             "image, relearning fine-tunes.",
         ),
@@ -115,9 +116,9 @@ def attack(
     from ear.evaluation.robustness import attack as attack_adapters
 
     settings, prompt_table = attacking.settings(), attacking.prompt_table()
-    store, dataset, model = open_dataset(source)
+    store, dataset = open_dataset(source)
     files = adapter_files(store, dataset, adapter)
-    found = attack_adapters(store, model, dataset, files, settings, prompt_table)
+    found = attack_adapters(store, load_model(source, dataset), dataset, files, settings, prompt_table)
     results = results_folder(store, dataset.concept.name, files)
     page = sheet if sheet is not None else results / f"attack-{attacking.name(settings)}.png"
     paths = {"sheet": str(found.save_contact_sheet(page))}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ear.commands.inputs import adapter_files, open_dataset, results_folder
+from ear.commands.inputs import adapter_files, load_model, open_dataset, results_folder
 from ear.commands.options import DatasetArguments, EvaluationArguments, FidelityArguments
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
@@ -32,7 +32,12 @@ def compare(
     paper: FidelityArguments,
     form: Annotated[
         Literal["markdown", "latex", "csv"] | None,
-        typer.Option("--format", help="Print the table for a document.", show_default="the terminal"),
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="Print the table for a document: markdown, latex or csv.",
+            show_default="the terminal",
+        ),
     ] = None,
     sheet: Annotated[
         Path | None,
@@ -49,6 +54,8 @@ def compare(
     from ear.evaluation.table import document, evaluation_table
     from ecgvf.core.shard_set import fingerprint
 
+    if as_json and form is not None:
+        raise SettingsError(f"--json and --format {form} exclude each other: leave one out")
     console.json_mode(as_json or form is not None)
     if any(name.endswith(".parquet") for name in evaluated):
         usual = (DatasetArguments(store=source.store), EvaluationArguments(), FidelityArguments())
@@ -80,9 +87,7 @@ def _read(files: Sequence[str]) -> "tuple[list[str], list[Evaluation]]":
 
     if others := [name for name in files if not name.endswith(".parquet")]:
         raise SettingsError(f"{others[0]} is not a file of outcomes: compare either such files or adapters")
-    stems = [Path(file).stem for file in files]
-    names = stems if len(set(stems)) == len(stems) else [*files]
-    return names, [Evaluation.load(file) for file in files]
+    return _distinct([Path(file).stem for file in files], files), [Evaluation.load(file) for file in files]
 
 
 def _measure(
@@ -93,8 +98,16 @@ def _measure(
     from ear.method.retrained import MODEL_FILE
     from ear.method.runs import FILES
 
-    store, dataset, model = open_dataset(source)
+    store, dataset = open_dataset(source)
     files = adapter_files(store, dataset, adapters)
     names = [file.parent.name if file.name in (*FILES, MODEL_FILE) else file.stem for file in files]
-    evaluations = compare_adapters(store, model, dataset, files, settings)
-    return names, evaluations, results_folder(store, dataset.concept.name, files[:1]).parent
+    # A file of the Hub is in a folder named after its commit.
+    names = [typed if typed.startswith("hub:") else name for typed, name in zip(adapters, names, strict=True)]
+    evaluations = compare_adapters(store, load_model(source, dataset), dataset, files, settings)
+    folder = results_folder(store, dataset.concept.name, files[:1]).parent
+    return _distinct(names, adapters), evaluations, folder
+
+
+def _distinct(names: Sequence[str], typed: Sequence[str]) -> list[str]:
+    """The ``names``, or what the user typed in their place if two are equal."""
+    return [*names] if len(set(names)) == len(names) else [*typed]

@@ -1,6 +1,8 @@
 """``ear eval``."""
 
-from ear.commands.inputs import adapter_files, open_dataset, results_folder
+from dataclasses import replace
+
+from ear.commands.inputs import adapter_files, load_model, open_dataset, results_folder
 from ear.commands.options import (
     AdapterOption,
     DatasetArguments,
@@ -9,7 +11,7 @@ from ear.commands.options import (
     OutcomesOption,
     SheetOption,
 )
-from ecgvf.commands.grouping import grouped
+from ecgvf.commands.grouping import grouped, words
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 
@@ -32,11 +34,15 @@ def evaluate(
     from ear.evaluation import evaluate as evaluate_adapters
     from ear.evaluation.result import LAST_EVALUATION
     from ear.evaluation.table import evaluation_table
+    from ear.method.runs import adapter_name
 
     settings = measuring.settings(paper)
-    store, dataset, model = open_dataset(source)
+    store, dataset = open_dataset(source)
     files = adapter_files(store, dataset, adapter)
-    evaluation = evaluate_adapters(store, model, dataset, files, settings)
+    evaluation = evaluate_adapters(store, load_model(source, dataset), dataset, files, settings)
+    given = replace(source, dataset=source.dataset or f"ecgvf/{dataset.concept.name}")
+    adapters = [word for name in adapter or map(adapter_name, files) for word in ("--adapter", name)]
+    evaluation = replace(evaluation, command=("ear", "eval", *words(given), *adapters, *words(measuring, paper)))
     results = results_folder(store, dataset.concept.name, files)
     page = evaluation.save_contact_sheet(sheet if sheet is not None else results / "sheet.png")
     evaluation.save(results / LAST_EVALUATION, images=False)

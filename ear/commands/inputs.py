@@ -1,4 +1,7 @@
-"""Find the inputs of a command, dataset, model and adapters, and print each."""
+"""Find the inputs of a command, dataset, adapters and model, and print each.
+
+The model is loaded last (``load_model``): a mistake in anything else is found before 14 GB are downloaded.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,22 +16,29 @@ if TYPE_CHECKING:
     from ecgvf.janus import JanusModel
 
 
-def open_dataset(arguments: DatasetArguments) -> "tuple[Store, Dataset, JanusModel]":
-    """The store, its dataset, by default the last concept's, and the model, by default that of the dataset."""
+def open_dataset(arguments: DatasetArguments) -> "tuple[Store, Dataset]":
+    """The store, and its dataset, by default the last concept's."""
     from ecgvf.core.store import Store
 
     store = Store(arguments.store)
-    dataset = _find(store, _dataset_name(store, arguments), arguments)
-    return store, dataset, _load(dataset, arguments)
+    return store, _find(store, _dataset_name(store, arguments), arguments)
 
 
-def open_datasets(arguments: DatasetArguments) -> "tuple[Store, list[Dataset], JanusModel]":
-    """The store, the datasets that ``--dataset`` names, separated by commas, and the model of the first."""
+def open_datasets(arguments: DatasetArguments) -> "tuple[Store, list[Dataset]]":
+    """The store, and the datasets that ``--dataset`` names, separated by commas."""
     from ecgvf.core.store import Store
 
     store = Store(arguments.store)
-    datasets = [_find(store, name.strip(), arguments) for name in _dataset_name(store, arguments).split(",")]
-    return store, datasets, _load(datasets[0], arguments)
+    return store, [_find(store, name.strip(), arguments) for name in _dataset_name(store, arguments).split(",")]
+
+
+def load_model(arguments: DatasetArguments, dataset: "Dataset") -> "JanusModel":
+    """The model, by default that of the dataset."""
+    from ecgvf.janus import load
+
+    model = arguments.model or dataset.model
+    print_lines([("model", model)])
+    return load(model, device=arguments.device, dtype=arguments.dtype)
 
 
 def adapter_files(store: "Store", dataset: "Dataset | None", adapters: Sequence[str] | None) -> list[Path]:
@@ -80,14 +90,6 @@ def _find(store: "Store", name: str, arguments: DatasetArguments) -> "Dataset":
     dataset, location = find_dataset(store, name, arguments.set_id, model=arguments.model, device=arguments.device)
     print_lines([("dataset", location)])
     return dataset
-
-
-def _load(dataset: "Dataset", arguments: DatasetArguments) -> "JanusModel":
-    from ecgvf.janus import load
-
-    model = arguments.model or dataset.model
-    print_lines([("model", model)])
-    return load(model, device=arguments.device, dtype=arguments.dtype)
 
 
 def _dataset_name(store: "Store", arguments: DatasetArguments) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ear.commands.inputs import adapter_files, open_dataset, results_folder
+from ear.commands.inputs import adapter_files, load_model, open_dataset, results_folder
 from ear.commands.options import AdapterOption, ColumnOption, DatasetArguments
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import CLIP_MODEL, JsonOption
@@ -45,7 +45,7 @@ class SheetArguments:
     sheet: Annotated[
         Path | None,
         typer.Option(
-            help="PNG file of the clusters; a JSON file is beside it.",
+            help="PNG file of the clusters; a JSON file is written beside it.",
             show_default="beside the adapter or in DIR",
         ),
     ] = None
@@ -79,8 +79,12 @@ def memorisation(
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.files import pretty_json, write_atomic
 
-    if folders and (adapter or prompts is not None or source.dataset is not None):
-        raise SettingsError(f"{folders[0]} is rendered already: name either DIR or --adapter, --dataset and --prompts")
+    usual = DatasetArguments(store=source.store, device=source.device)
+    if folders and (adapter or prompts is not None or (source, seed) != (usual, 0)):
+        raise SettingsError(
+            f"{folders[0]} is rendered already: leave out either DIR or --adapter, --dataset, --set, --model, --dtype, "
+            "--prompts and --seed"
+        )
     if column and prompts is None:
         raise SettingsError(f"--column {column[0]} is of a file of prompts: name it with --prompts")
     check_bounds(bounds.distance, bounds.similarity)
@@ -138,9 +142,10 @@ def _of_adapter(
     from ear.method.open_adapter import files_hash, open_adapter
     from ear.retained_concepts import in_nano_world
 
-    store, dataset, model = open_dataset(source)
+    store, dataset = open_dataset(source)
     found = _prompts(dataset, prompts, columns, seed)
     files = adapter_files(store, dataset, adapter)
+    model = load_model(source, dataset)
     tuned = open_adapter(model, files)
     conditions = adapter_conditions(store, model, dataset, tuned, files_hash(files), found)
     sheet = results_folder(store, dataset.concept.name, files) / FILE

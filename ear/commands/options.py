@@ -50,7 +50,8 @@ OracleOption = Annotated[
     ),
 ]
 SplitOption = Annotated[
-    Literal["validation", "test"], typer.Option(help="Split to measure on; measuring on test is recorded.")
+    Literal["validation", "test"],
+    typer.Option(metavar="SPLIT", help="Split to measure on: validation, or test, which is recorded."),
 ]
 SheetOption = Annotated[
     Path | None,
@@ -63,7 +64,7 @@ ColumnOption = Annotated[
 JudgeOption = Annotated[
     str | None,
     typer.Option(
-        help="Judge of the concept, by a name as `ecgvf judge --help` lists them.",
+        help="Judge of the concept, by name; `ecgvf judge --help` lists them.",
         show_default="nano's other judge for nano's images, else the filter's",
     ),
 ]
@@ -108,7 +109,7 @@ class MeasuringArguments:
     family: Annotated[
         str | None,
         typer.Option(
-            help="Only retained concepts of this family: building, animal, …; outside nano's world, thing or style.",
+            help="Only retained concepts of this family, such as building; outside nano's world, thing or style.",
             show_default="all",
         ),
     ] = None
@@ -131,8 +132,9 @@ class EvaluationArguments(MeasuringArguments):
     figures: Annotated[
         Literal["default", "full", "paper"],
         typer.Option(
-            help="full adds wordings, guidance, temperature, more seeds, understanding and attacks; paper adds FID, "
-            "KID and CLIP score. Both resume.",
+            metavar="FIGURES",
+            help="default, full or paper. full adds wordings, guidance, temperature, more seeds, understanding and "
+            "attacks; paper adds FID, KID and CLIP score. Both can be interrupted and resumed.",
         ),
     ] = "default"
     questions: Annotated[

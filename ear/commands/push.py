@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ear.commands.inputs import adapter_files, open_dataset
+from ear.commands.inputs import adapter_files, load_model, open_dataset
 from ear.commands.options import AdapterOption, DatasetArguments, EvaluationArguments, FidelityArguments
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
@@ -32,10 +32,10 @@ def push_to_hub(
     from ear.publish import check_publishable, push
 
     settings = measuring.settings(paper)
-    store, dataset, model = open_dataset(source)
+    store, dataset = open_dataset(source)
     files = adapter_files(store, dataset, adapter)
     check_publishable(files, repo)
-    evaluation = evaluate(store, model, dataset, files, settings)
+    evaluation = evaluate(store, load_model(source, dataset), dataset, files, settings)
     commit = push(evaluation, repo, public=public)
     console.print_result(
         {"repo": repo, "commit": commit, "adapter": [*map(str, files)], "concept": dataset.concept.name},

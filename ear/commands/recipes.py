@@ -1,11 +1,15 @@
 """``ear recipes``."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
+from ecgvf.core.files import JSON
+
+if TYPE_CHECKING:
+    from ear.method.recipes import AnyRecipe
 
 
 def list_recipes(
@@ -16,33 +20,48 @@ def list_recipes(
     from ear.method import recipes
     from ear.method.recipe import setting_descriptions
 
-    chosen = list(recipes.RECIPES.values()) if name is None else [recipes.find(name)]
-    described = [
-        {
-            "name": recipe.name,
-            "description": recipe.description,
-            "default": recipe == recipes.DEFAULT,
-            "settings": {} if isinstance(recipe, recipes.PromptRecipe) else recipe.settings(),
-        }
-        for recipe in chosen
-    ]
+    chosen = [*recipes.RECIPES.values()] if name is None else [recipes.find(name)]
     if as_json:
-        console.print_json({"recipes": described, "settings": setting_descriptions()})
-        return
-    table = console.table("recipe", "what it does") if name is None else console.table("setting", "value", "meaning")
-    if name is None:
-        for recipe in chosen:
-            is_default = " (default)" if recipe == recipes.DEFAULT else ""
-            table.add_row(recipe.name + is_default, console.escape(recipe.description))
-        console.print(table)
-        console.print("Next: [bold]ear recipes NAME[/bold] explains its settings, which --option of ear train changes")
-        return
-    [recipe] = chosen
+        console.print_json({"recipes": [*map(_described, chosen)], "settings": setting_descriptions()})
+    elif name is None:
+        _list(chosen)
+    else:
+        _explain(chosen[0])
+
+
+def _described(recipe: "AnyRecipe") -> JSON:
+    from ear.method import recipes
+
+    return {
+        "name": recipe.name,
+        "description": recipe.description,
+        "default": recipe == recipes.DEFAULT,
+        "settings": {} if isinstance(recipe, recipes.PromptRecipe) else recipe.settings(),
+    }
+
+
+def _list(chosen: "list[AnyRecipe]") -> None:
+    from ear.method.recipes import DEFAULT
+
+    table = console.table("recipe", "what it does")
+    for recipe in chosen:
+        is_default = " (default)" if recipe == DEFAULT else ""
+        table.add_row(recipe.name + is_default, console.escape(recipe.description))
+    console.print(table)
+    console.print("Next: [bold]ear recipes NAME[/bold] explains its settings, which --option of ear train changes")
+
+
+def _explain(recipe: "AnyRecipe") -> None:
+    from ear.method.recipe import setting_descriptions
+    from ear.method.recipes import PromptRecipe
+
     console.print(console.escape(f"{recipe.name}: {recipe.description}"))
-    if not isinstance(recipe, recipes.PromptRecipe):
-        for setting, meaning in setting_descriptions().items():
-            table.add_row(setting, console.escape(_text(getattr(recipe, setting))), console.escape(meaning))
-        console.print(table)
+    if isinstance(recipe, PromptRecipe):
+        return
+    table = console.table("setting", "value", "meaning")
+    for setting, meaning in setting_descriptions().items():
+        table.add_row(setting, console.escape(_text(getattr(recipe, setting))), console.escape(meaning))
+    console.print(table)
 
 
 def _text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,10 +13,11 @@ from ear.commands.options import local_store
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import MODELS, EngineArguments, JsonOption
 from ecgvf.core import console
+from ecgvf.core.files import JSON
 from ecgvf.world.domain import NANO
 
 if TYPE_CHECKING:
-    from ear.suite import SuiteSpec
+    from ear.suite import Cell, SuiteSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,19 +143,22 @@ def suite(
         submissions,
         engine.open("auto"),
     )
-    remember(opened.results)
     cells = opened.cells_among(_split(declared.concepts), declared.selected_recipes())
     if declared.out is not None and declared.declaration is not None:
         copy_finished(opened, spec.results_folder)
+    if not dry_run:
+        opened.check(opened.missing(cells))
+    remember(opened.results)  # from here on, there will be results to report
     command = declared.command()
     content, failed = (write_known_results(opened, command), {}) if dry_run else run_suite(opened, command, cells)
     facts = {key: content[key] for key in ("met", "seconds")}
     facts |= {"rows": len(content["rows"]), "out": str(opened.results)}
+    facts["missing"] = [cell.name for cell in opened.missing(cells)]
     failures = [{"cell": cell.name, "reason": reason} for cell, reason in failed.items()]
     if as_json:
         console.print_json({**facts, "failed": failures})
     else:
-        typer.echo(leaderboard(content))
+        typer.echo(leaderboard(_missing_among(cells, content) if dry_run else content))
         console.print(f"Results: {console.escape(facts['out'])}", "Next: [bold]ear report[/bold]")
     for failure in failures:
         console.error(f"{failure['cell']} failed: {failure['reason']}")
@@ -161,6 +166,15 @@ def suite(
         console.error(f"{spec.goals} does not meet its goals: {unmet(content['rows'])}")
     if failed or content["met"] is False:
         raise typer.Exit(1)
+
+
+def _missing_among(cells: "Sequence[Cell]", content: JSON) -> JSON:
+    """``content`` without the rows of missing cells that are not among ``cells``."""
+    from ear.suite.leaderboard import MISSING
+
+    chosen = {(cell.concept, cell.recipe) for cell in cells}
+    rows = [row for row in content["rows"] if row["figure"] != MISSING or (row["concept"], row["recipe"]) in chosen]
+    return {**content, "rows": rows}
 
 
 def _split(names: str | None) -> list[str] | None:

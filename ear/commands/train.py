@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ear.commands.inputs import open_datasets, print_lines
+from ear.commands.inputs import load_model, open_datasets, print_lines
 from ear.commands.options import DEFAULT_RECIPE, DatasetArguments, parse_options, parse_seeds
 from ear.commands.watchers import Previews, Tracker, Tracking
 from ecgvf.commands.grouping import grouped
@@ -82,11 +82,14 @@ def train(
         console.silence()
     changed = recipes.find(recipe).with_options(parse_options(option or []))
     training_seeds = _training_seeds(seed, seeds)
-    store, datasets, model = open_datasets(source)
-    dataset = combine(datasets)
+    if isinstance(changed, recipes.PromptRecipe) and (seed, seeds, preview_every, track) != (None,) * 4:
+        raise SettingsError(
+            f"recipe {changed.name} trains nothing: leave out --seed, --seeds, --preview-every and --track"
+        )
+    store, datasets = open_datasets(source)
+    dataset = combine(datasets)  # before the model is loaded: some cannot be erased together
+    model = load_model(source, dataset)
     if isinstance(changed, recipes.PromptRecipe):
-        if preview_every is not None or track is not None:
-            raise SettingsError(f"--preview-every and --track: recipe {changed.name} trains nothing, leave them out")
         _write_prompts(store, dataset, model, changed, dry_run=dry_run)
         return
     resolved = resolve(changed, datasets, model)
@@ -180,5 +183,5 @@ def _describe(facts: Mapping[str, Any]) -> str:
     if not facts["steps"] and not facts["circumstances"]:
         return "nothing trained"
     device, threads = (facts["circumstances"][key] for key in ("device", "threads"))
-    on = f"{threads} thread(s)" if device == "cpu" else device
+    on = console.counted(threads, "thread") if device == "cpu" else device
     return f"{facts['steps']} steps in {facts['seconds']:.0f} s on {on}"

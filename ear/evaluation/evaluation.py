@@ -170,7 +170,6 @@ def _evaluate(
         fidelity=fidelity,
         attacked=tuple(attacked),
         classes=tuple(prompt_classes(dataset, settings.split)) if full else (),
-        options=settings.options,
         origin={
             "dataset": dataset.fingerprint,
             "model": model.fingerprint,

@@ -56,8 +56,8 @@ class Evaluation:
     """The outcomes under attack; empty without the full figures."""
     classes: tuple[PromptClass, ...] = field(repr=False, default=())
     """How often the original renders each class of the written prompts; empty without the full figures."""
-    options: tuple[str, ...] = field(repr=False, default=())
-    """What ``ear eval`` was asked for, other than its defaults (``EvaluationSettings.options``)."""
+    command: tuple[str, ...] = field(repr=False, default=())
+    """The words of the ``ear eval`` that measured it; empty if it was measured in Python."""
 
     @cached_property
     def attacks(self) -> list[AttackRow]:
@@ -171,7 +171,7 @@ class Evaluation:
             "not_measured": [each.json() for each in self.not_measured],
             "fidelity": self.fidelity.json() if self.fidelity is not None else None,
             "classes": [each.json() for each in self.classes],
-            "options": list(self.options),
+            "command": list(self.command),
         }
         facts = {name: getattr(self, name) for name in _FACTS} | lists | {"versions": versions()}
         return write_outcomes([*self.outcomes, *self.attacked], Path(file), facts, images=images)
@@ -199,7 +199,7 @@ class Evaluation:
                 "classes": tuple(PromptClass.from_json(each) for each in facts["classes"]),
                 "fidelity": Fidelity.from_json(measured) if measured is not None else None,
                 "not_measured": tuple(NotMeasured.from_json(each) for each in facts["not_measured"]),
-                "options": tuple(facts["options"]),
+                "command": tuple(facts["command"]),
             }
         except (TypeError, KeyError) as error:
             raise DatasetError(f"{file}: its facts are not those that `ear eval --outcomes` writes") from error

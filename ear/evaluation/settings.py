@@ -1,8 +1,8 @@
 """What an evaluation measures."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from ear.evaluation.fidelity.settings import FidelitySettings
 from ecgvf.core.errors import SettingsError
@@ -17,9 +17,6 @@ GUIDANCES = (1.0, 1.25, 2.0, 5.0)
 NANO_GUIDANCES = (1.0, 1.25, 2.0)
 """Those in nano's world, where images are rendered at 1.25."""
 TEMPERATURES = (0.5, 1.0)
-
-_NOT_IN_OPTIONS = {"prompts_per_group", "prompts_per_neighbour", "batch_size", "split", "fidelity"}
-"""The settings that are no options of ``ear eval``, the split, and ``fidelity``, whose fields are options."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,18 +72,6 @@ class EvaluationSettings:
             raise SettingsError(f"--prompts-per-other {self.retained_count}: it must be 0 or more")
 
     @property
-    def options(self) -> tuple[str, ...]:
-        """The words of ``ear eval`` for these settings, as far as it has options for them and they are not the
-        defaults; without the split."""
-        own = {
-            each.name: value
-            for each in fields(self)
-            if each.name not in _NOT_IN_OPTIONS and (value := getattr(self, each.name)) != each.default
-        }
-        of_paper = asdict(self.fidelity) if self.fidelity is not None else {}
-        return tuple(word for name, value in {**own, **of_paper}.items() for word in _words(name, value))
-
-    @property
     def concept_count(self) -> int:
         """Number of prompts of the erased concept."""
         return 100 if self.prompts_per_concept is None else self.prompts_per_concept
@@ -97,13 +82,3 @@ class EvaluationSettings:
         if self.prompts_per_other is not None:
             return self.prompts_per_other
         return 5 if self.prompts_per_concept is None else self.prompts_per_concept
-
-
-def _words(name: str, value: Any) -> list[str]:
-    """An option as words of a command line; none for a value that cannot be written there, or if it is not set."""
-    option = f"--{name.replace('_', '-')}"
-    if isinstance(value, tuple):
-        return [word for each in value for word in (option, each)]
-    if isinstance(value, bool):
-        return [option] if value else []
-    return [option, str(value)] if isinstance(value, str | int | Path) else []

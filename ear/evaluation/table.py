@@ -166,7 +166,7 @@ def _name(row: FigureRow) -> str:
     """The figure, after what it is of."""
     name = NAMES[row.figure]
     if row.wording != POOLED:
-        phrases = "" if row.phrases is None else f", {row.phrases} phrase{'' if row.phrases == 1 else 's'}"
+        phrases = "" if row.phrases is None else f", {console.counted(row.phrases, 'phrase')}"
         return f"{row.wording.replace('_', ' ')}{phrases}: {name}"
     return name if row.group == "concept" else f"{row.group}: {name}"
 

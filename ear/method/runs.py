@@ -180,6 +180,18 @@ def find_adapter(store: Store, name: str) -> Path:
     )
 
 
+def adapter_name(file: Path) -> str:
+    """How ``find_adapter`` finds ``file`` again: by the name of its run in a store or of its repository on the Hub,
+    else by its path."""
+    folder = file.parent
+    if folder.parent.name == STAGE.name:
+        return folder.name
+    repository = folder.parent.parent.name  # in the Hub's cache: models--OWNER--NAME/snapshots/COMMIT
+    if folder.parent.name == "snapshots" and repository.startswith("models--"):
+        return f"hub:{repository.removeprefix('models--').replace('--', '/')}"
+    return str(file)
+
+
 def _download(repo: str) -> Path:
     """Download the adapter in ``repo``, and return its file."""
     from huggingface_hub import snapshot_download

@@ -166,7 +166,7 @@ def frontier(
 
 def curves(title: str, levels: Sequence[str], lines: Mapping[str, Mapping[str, JSON]]) -> Chart:
     """Points per series over the levels of a factor; a line joins those of numeric levels, which have an order."""
-    ordered = all(level.isdecimal() for level in levels)
+    ordered = all(map(_is_number, levels))
     # None of them is a reference or a method: other colours than those of the references.
     kinds = {name: number for number, name in enumerate(lines, len(_COLOURS) // 2)}
     with matplotlib.rc_context(_STYLE):
@@ -191,6 +191,14 @@ def curves(title: str, levels: Sequence[str], lines: Mapping[str, Mapping[str, J
         svg = _svg(plot)
     rows = [[name, level, *_numbers(figure)] for name, figures in lines.items() for level, figure in figures.items()]
     return Chart(title, svg, ("figure", "level", SHARE, "n"), rows)
+
+
+def _is_number(level: str) -> bool:
+    try:
+        float(level)
+    except ValueError:
+        return False
+    return True
 
 
 def _axes(height: float) -> tuple[Figure, Axes]:

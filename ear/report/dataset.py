@@ -1,6 +1,6 @@
 """The section on the datasets: what the writers and the judges accepted, at what cost."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from ear.report.results import Results
@@ -21,7 +21,7 @@ def dataset(results: Results) -> Section:
         costs = stages.get("pairs", {}).get("writers") or {}
         if facts.get("writers") is None:
             missing.append(f"the yield of {concept}'s writers")
-        written += [[concept, *_writer(writer, costs)] for writer in facts.get("writers") or []]
+        written += [[concept, *row] for row in _writers(facts.get("writers") or [], costs)]
         counts = stages.get("acceptance", {}).get("counts", {})
         splits = [(name, f"accepted_{name}") for name in ("pairs", "validation", "tests", "retained")]
         shares = [f"{counts.get(kept, 0)} of {counts[name]}" if counts.get(name) else "none" for name, kept in splits]
@@ -60,13 +60,16 @@ def _unknown_datasets(results: Results) -> list[str]:
     return [f"{what} ({file} does not have it)"]
 
 
-def _writer(facts: JSON, costs: Mapping[str, JSON]) -> list[str]:
-    """The yield of a writer and of a model that answered it."""
-    count, kept = facts["written"], facts["accepted"]
-    spent = costs.get(facts["writer"], {})
-    cost = _dollars(spent) if "dollars" in spent else "none"
-    share = f"{kept / count:.1%}" if count else "none"
-    return [facts["writer"], facts["model_answered"], str(count), str(kept), share, _listed(facts["reasons"]), cost]
+def _writers(found: Sequence[JSON], costs: Mapping[str, JSON]) -> Iterator[list[str]]:
+    """The yield of each writer and model that answered it. What a writer cost is in its first row alone."""
+    listed = set()
+    for facts in found:
+        writer, count, kept = facts["writer"], facts["written"], facts["accepted"]
+        spent = costs.get(writer, {})
+        cost = "" if writer in listed else _dollars(spent) if "dollars" in spent else "none"
+        share = f"{kept / count:.1%}" if count else "none"
+        listed.add(writer)
+        yield [writer, facts["model_answered"], str(count), str(kept), share, _listed(facts["reasons"]), cost]
 
 
 def _dollars(spent: JSON) -> str:

@@ -9,7 +9,7 @@ from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.openings import openings_text
 from ear.evaluation.outcomes import read_facts, selected
 from ear.memorisation.report import FILE
-from ear.method.runs import STAGE
+from ear.method.runs import adapter_name
 from ear.report.results import CellOutcomes, ImageKey, Results, image_key, stored_images
 from ear.suite.cells import Cell
 from ear.suite.rows import drop_repeated_ceiling, table_rows
@@ -42,9 +42,10 @@ class EvaluationResults(Results):
             model=found.model,
             split=found.split,
             datasets=_dataset(found, opened),
-            commands=[_command(found), "ear report"],
+            commands=_commands(found, file, store),
             provenance=[
-                f"Adapter: {', '.join(map(_name, found.adapters))}",
+                f"Dataset: {found.origin['dataset']}",
+                f"Adapter: {', '.join(map(adapter_name, found.adapters))}",
                 f"Judge of the concept: {found.judge}",
                 openings_text(found.test_openings),
             ],
@@ -93,12 +94,8 @@ def _dataset(found: Evaluation, store: Store) -> JSON:
     return {found.concept: dataset_facts(Run.load(found.concept, store))} if found.concept in store.concepts() else {}
 
 
-def _command(found: Evaluation) -> str:
-    adapters = [word for file in found.adapters for word in ("--adapter", _name(file))]
-    words = ["ear", "eval", "--dataset", f"ecgvf/{found.concept}", *adapters, "--split", found.split]
-    return shlex.join([*words, *found.options])
-
-
-def _name(file: Path) -> str:
-    """An adapter as `--adapter` takes it: the name of its run in a store, else its path."""
-    return file.parent.name if file.parent.parent.name == STAGE.name else str(file)
+def _commands(found: Evaluation, file: Path, store: Path | None) -> list[str]:
+    """Those that measure again and report that; of what was measured in Python, the report alone."""
+    words = ["ear", "report"] if found.command else ["ear", "report", str(file)]
+    options = [] if store is None else ["--store", str(store)]
+    return [shlex.join(command) for command in (found.command, [*words, *options]) if command]

@@ -1,8 +1,8 @@
 """Write the page: an HTML file with its styles, scripts, charts and images inside. Every text is escaped."""
 
 import base64
+import itertools
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -79,12 +79,14 @@ def _file_names() -> Callable[[str], str]:
 
     Each call gives another name: an equal or long title may get a number.
     """
-    used: Counter[str] = Counter()
+    used: set[str] = set()
 
     def file_name(title: str) -> str:
         name = re.sub(r"[\W_]+", "-", title.casefold()).strip("-")[:80]
-        used[name] += 1
-        return f"{name}-{used[name]}.csv" if used[name] > 1 else f"{name}.csv"
+        numbered = (f"{name}-{number}.csv" for number in itertools.count(2))
+        file = next(each for each in itertools.chain([f"{name}.csv"], numbered) if each not in used)
+        used.add(file)
+        return file
 
     return file_name
 

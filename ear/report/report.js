@@ -51,39 +51,45 @@
     const first = matching()[shown];
     shown += STEP;
     update();
-    first.querySelector("button").focus();
+    first.querySelector("button")?.focus();
   });
 
   const dialog = document.getElementById("enlarged");
   const large = dialog.querySelectorAll("img");
   const text = dialog.querySelector(".text");
+  const buttons = ["next", "previous", "close"].map((id) => document.getElementById(id));
+  const [next, previous, close] = buttons;
   let current = null;
 
+  const beside = (steps) => {
+    const found = matching().filter((card) => card.querySelector("img"));
+    return found[found.indexOf(current) + steps];
+  };
   const open = (card) => {
     current = card;
     const images = card.querySelectorAll("img");
     dialog.classList.toggle("unsafe", card.classList.contains("unsafe"));
-    large.forEach((image, index) => {
-      image.parentElement.hidden = !images.length;
-      if (images.length) image.src = images[index].src;
-    });
+    large.forEach((image, index) => (image.src = images[index].src));
     text.replaceChildren(...[...card.querySelectorAll("p")].map((line) => line.cloneNode(true)));
+    const focused = document.activeElement;
+    previous.disabled = !beside(-1);
+    next.disabled = !beside(1);
     if (!dialog.open) dialog.showModal();
+    else if (focused.disabled) buttons.find((button) => !button.disabled).focus();
   };
   const move = (steps) => {
-    const found = matching();
-    const next = found[found.indexOf(current) + steps];
-    if (next) open(next);
+    const card = beside(steps);
+    if (card) open(card);
   };
 
-  for (const card of cards) card.querySelector("button").addEventListener("click", () => open(card));
+  for (const card of cards) card.querySelector("button")?.addEventListener("click", () => open(card));
   dialog.addEventListener("keydown", (event) => {
     if (event.key === "ArrowLeft") move(-1);
     if (event.key === "ArrowRight") move(1);
   });
-  document.getElementById("previous").addEventListener("click", () => move(-1));
-  document.getElementById("next").addEventListener("click", () => move(1));
-  document.getElementById("close").addEventListener("click", () => dialog.close());
+  previous.addEventListener("click", () => move(-1));
+  next.addEventListener("click", () => move(1));
+  close.addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => {
     if (current && !current.hidden) current.querySelector("button").focus();
   });

@@ -1,6 +1,7 @@
 """The input of a report: rows, outcomes, images and further measurements, of a suite or of an evaluation."""
 
 import json
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +19,10 @@ from ear.report.attached import Agreement, Attacks, Memorisation, Trials
 from ear.suite.cells import ORACLE
 from ear.suite.leaderboard import REFERENCES, openings_sentence
 from ear.suite.rows import pooled
-from ear.suite.spec import Attachments, store_folder
+from ear.suite.spec import Attachments
 from ear.suite.table import read_datasets
 from ear.suite.view import clock
-from ecgvf.core import concepts
+from ecgvf.core import concepts, console
 from ecgvf.core.errors import DatasetError, StoreCorrupt
 from ecgvf.core.files import JSON
 from ecgvf.core.validation import first_error
@@ -178,6 +179,7 @@ class SuiteResults(Results):
             rows = table.to_pylist()
             names = [row["recipe"] for row in rows]
             datasets = read_datasets(folder)
+            given = [] if store is None else ["--store", str(store)]
             return cls(
                 title=suite["name"],
                 source=folder,
@@ -187,14 +189,14 @@ class SuiteResults(Results):
                 model=suite["model"],
                 split=suite["split"],
                 datasets=datasets,
-                commands=[facts["command"], f"ear report {folder}"],
+                commands=[facts["command"], shlex.join(["ear", "report", str(folder), *given])],
                 provenance=[*_declared(suite), *_measured(facts), openings_sentence(facts["test_openings"])],
                 versions=_versions(facts["versions"]),
                 goals=suite["goals"],
                 met=facts["met"],
                 attachments=Attachments.model_validate(suite["report"]),
                 files=_cell_files(folder, facts["cells"]),
-                store=store if store is not None else store_folder(suite["name"], suite["store"]),
+                store=store if store is not None else Path(suite["store"]),
             )
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(f"{file} is not what this version of `ear suite` writes: run it again") from error
@@ -275,8 +277,8 @@ def _declared(suite: JSON) -> Iterator[str]:
 def _measured(facts: JSON) -> Iterator[str]:
     """How long the cells took, if all of them say so, and how many do not say what measured them."""
     if facts.get("seconds"):
-        count, spent = len(facts["cells"]), clock(facts["seconds"])
-        yield f"Training and measuring took {spent} of wall time, {count} {'cell' if count == 1 else 'cells'} in all"
+        count, spent = console.counted(len(facts["cells"]), "cell"), clock(facts["seconds"])
+        yield f"Training and measuring took {spent} of wall time, {count} in all"
     if unknown := sum(each["cells"] for each in facts["versions"] if each["versions"] is None):
         yield f"Cells that were measured by unknown versions of the packages: {unknown}"
 

@@ -4,11 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ear.evaluation.figures import SEEDS
+from ear.method.runs import adapter_name
 from ear.report.charts import Chart, dots
 from ear.report.results import Results, select
 from ear.report.section import Section, Table, absent, main_rows, unread
 from ear.suite.leaderboard import text
 from ear.suite.rows import NOT_APPLICABLE
+from ecgvf.core import console
 from ecgvf.core.files import JSON
 
 _UNATTACKED = ("concept_present_unattacked", "concept_present")
@@ -68,7 +70,7 @@ def _by_wording(results: Results, concept: str) -> Chart | None:
         mine = {row["recipe"]: row for row in of_class if row["recipe"] != "ceiling"}
         points = [(name, mine[name]) for name in results.series if name in mine]
         phrases = max(row["phrases"] for row in of_class)
-        facts = [f"{phrases} phrase{'s' if phrases != 1 else ''}", *(["not applicable"] if wording in left_out else [])]
+        facts = [console.counted(phrases, "phrase"), *(["not applicable"] if wording in left_out else [])]
         lines.append((f"{wording.replace('_', ' ')}\n({', '.join(facts)})", points))
     title = f"{concept}: images that show it, by class of prompt"
     return dots(title, lines, series=results.series, what="class of prompts") if lines else None
@@ -176,10 +178,8 @@ def _attack_tables(contents: Sequence[JSON]) -> list[Table]:
     """What `ear attack --json` printed: a table per concept, adapter and split."""
     found: dict[str, list[list[str]]] = {}
     for content in contents:
-        adapter = Path(content["adapter"][-1])
-        title = (
-            f"{content['concept']}, {adapter.parent.name}: images that show it under attack, {content['split']} split"
-        )
+        adapter = adapter_name(Path(content["adapter"][-1]))
+        title = f"{content['concept']}, {adapter}: images that show it under attack, {content['split']} split"
         found.setdefault(title, []).extend(_attack_rows(content))
     return [Table(title, ("attack", "budget", *_CONTROLS, "n"), rows) for title, rows in found.items()]
 

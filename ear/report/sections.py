@@ -15,7 +15,7 @@ from ear.report.gallery import sheet_uri
 from ear.report.results import CellOutcomes, Results, select
 from ear.report.robustness import robustness
 from ear.report.section import Picture, Section, Table, absent, main_rows, unread
-from ear.suite.leaderboard import COLUMNS, main_figures, standings, text
+from ear.suite.leaderboard import COLUMNS, main_figures, prompt_counts, standings, text
 from ecgvf.core.files import JSON
 
 
@@ -30,21 +30,11 @@ def sections(results: Results) -> list[Section]:
 
 def headline(results: Results) -> Table:
     """The leaderboard."""
-    ranked = standings(results.rows)
-    lines = [[concept, method, *map(text, cells)] for concept, method, cells in ranked]
-    counts = [
-        (name, [row["n"] for *_, cells in ranked if isinstance(row := cells[place], dict)])
-        for place, name in enumerate(COLUMNS.values())
-    ]
-    listed = "; ".join(f"{name} {_range(numbers)}" for name, numbers in counts if numbers)
-    note = f"Number of prompts (n) of a cell: {listed}. The CSV of all figures, at the end, has the n of each."
+    lines = [[concept, method, *map(text, cells)] for concept, method, cells in standings(results.rows)]
+    counts = prompt_counts(results.rows)
+    note = f"Number of prompts (n) of a cell: {counts}. The CSV of all figures, at the end, has the n of each."
     title = f"Leaderboard: {results.model}, {results.split} split, 95% intervals over prompts"
-    return Table(title, ["concept", "method", *COLUMNS.values()], lines, note if listed else "")
-
-
-def _range(numbers: Sequence[int]) -> str:
-    low, high = min(numbers), max(numbers)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return Table(title, ["concept", "method", *COLUMNS.values()], lines, note if counts else "")
 
 
 def _frontier(results: Results) -> Section:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from ecgvf.core import console
 from ecgvf.core.files import JSON
 
 COLUMNS = {
@@ -27,7 +28,7 @@ the concept."""
 def leaderboard(content: JSON) -> str:
     """The leaderboard of a suite's results, in Markdown, below it its caption and the cells yet to be measured."""
     missing = [
-        f"{concept} {method} ({count} {'cell' if count == 1 else 'cells'})"
+        f"{concept} {method} ({console.counted(count, 'cell')})"
         for concept, method, count in missing_cells(content["rows"])
     ]
     parts = [leaderboard_table(content), caption(content)] if standings(content["rows"]) else []
@@ -55,16 +56,20 @@ def caption(content: JSON) -> str:
     for concept, judge in _judges(content["rows"], [concept for concept, _, _ in lines]).items():
         by_judge.setdefault(judge, []).append(concept)
     judges = "; ".join(f"{judge} ({', '.join(concepts)})" for judge, concepts in by_judge.items())
-    prompts = []
-    for index, column in enumerate(COLUMNS.values()):
-        column_cells = (cells[index] for _, _, cells in lines)
-        counts = {cell["n"] for cell in column_cells if not isinstance(cell, str)}
-        if counts:
-            prompts.append(f"{column} {min(counts)}" + (f" to {max(counts)}" if len(counts) > 1 else ""))
     return (
         f"{first['model']}, {first['split']} split, 95% intervals over prompts. Judges of the concept: {judges}. "
-        f"{openings_sentence(content['test_openings'])}\n\nPrompts (n): {', '.join(prompts)}."
+        f"{openings_sentence(content['test_openings'])}\n\nPrompts (n): {prompt_counts(content['rows'])}."
     )
+
+
+def prompt_counts(rows: Sequence[JSON]) -> str:
+    """The numbers of prompts (n) of the cells of each column, from the least to the most."""
+    found = []
+    for place, column in enumerate(COLUMNS.values()):
+        counts = {row["n"] for *_, cells in standings(rows) if not isinstance(row := cells[place], str)}
+        if counts:
+            found.append(f"{column} {min(counts)}" + (f" to {max(counts)}" if len(counts) > 1 else ""))
+    return ", ".join(found)
 
 
 def openings_sentence(counts: Mapping[str, JSON | None]) -> str:

@@ -59,13 +59,13 @@ class Attachments(_Part):
 
 
 class SuiteSpec(_Part):
-    """What is trained and measured. Every field has a default but the concepts."""
+    """What is trained and measured. Every field but ``concepts`` has a default."""
 
     name: str = Field(default="suite", pattern=r"^[a-z0-9][a-z0-9-]*$")
     model: str = NANO
     concepts: tuple[str, ...] = Field(min_length=1)
     """Shipped concepts, or paths of YAML files; "imagenette" and "painters" stand for several."""
-    recipes: tuple[str, ...] = Field(default=("default",), min_length=1)
+    recipes: tuple[str, ...] = Field(default=("default",), min_length=1, validate_default=True)
     run_seeds: Seeds = (0,)
     """Each seed writes new pairs and renders them from new noise; it is trained at the first training seed."""
     training_seeds: Seeds = (0,)
@@ -113,13 +113,18 @@ class SuiteSpec(_Part):
     def _known_concepts(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         given = concept_names(names)
         if len({concepts.find(name).name for name in given}) < len(given):
-            raise ValueError(f"two of {', '.join(given)} have one name: rename your own")
+            raise ValueError(f"two of {', '.join(given)} share a name: rename yours")
         return given
 
     @field_validator("recipes")
     @classmethod
     def _known_recipes(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(recipes.find(name).name for name in names))
+
+    @field_validator("goals")
+    @classmethod
+    def _known_goals(cls, name: str | None) -> str | None:
+        return None if name is None else recipes.find(name).name
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -129,7 +134,9 @@ class SuiteSpec(_Part):
         if unknown := [name for name in self.oracles if name not in known]:
             raise ValueError(f"oracles: {unknown[0]} is not among the concepts {', '.join(known)}")
         if len(self.run_seeds) > 1 and not self.offline:
-            raise ValueError("run_seeds: LLM writers have no seed, so that there is one run: write run_seeds: [0]")
+            raise ValueError(
+                "run_seeds: LLM writers cannot be seeded, so there can be only one run: write run_seeds: [0]"
+            )
         return self
 
     @property
@@ -140,7 +147,7 @@ class SuiteSpec(_Part):
     @property
     def store_folder(self) -> Path:
         """Where pairs, images and adapters are kept."""
-        return store_folder(self.name, self.store)
+        return self.store if self.store is not None else Path("suites") / self.name / "store"
 
     @property
     def results_folder(self) -> Path:
@@ -171,11 +178,6 @@ class SuiteSpec(_Part):
             oracle=self.oracles.get(concept) if full else None,
             batch_size=self.batch_size,
         )
-
-
-def store_folder(name: str, store: Path | str | None) -> Path:
-    """A suite's store: what it declares, else its default."""
-    return Path(store) if store is not None else Path("suites") / name / "store"
 
 
 def concept_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -125,12 +125,18 @@ class Suite:
         chosen = {*methods, *self.submissions}
         return [cell for cell in self.cells if cell.concept in wanted and cell.recipe in chosen]
 
+    def missing(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Those of ``cells`` that have yet to be measured."""
+        return [cell for cell in cells if self.facts(cell) is None]
+
     def check(self, cells: Sequence[Cell]) -> None:
-        """Check what ``cells`` need, before anything is paid or rendered.
+        """Check what ``cells`` need, before anything is paid or rendered; without cells nothing is needed.
 
         Raises ``ModelError`` for a model that is neither here nor can be downloaded, ``WriterError`` without a writer,
         ``AdapterError`` for a submitted adapter that erases another concept than its cell's.
         """
+        if not cells:
+            return
         _ = self._facts
         for cell in cells:
             if cell.recipe in self.submissions:

@@ -109,12 +109,13 @@ def _rows(suite: Suite, concept: str, method: str, known: KnownRows) -> list[JSO
 def write_results(suite: Suite, content: JSON) -> None:
     """Write ``results`` as JSON, Parquet and CSV, the leaderboard, and what is known of the datasets.
 
-    The facts in the Parquet file: all of ``results`` but the rows, the suite's declaration, and the cells that are
-    measured with their files, seconds and what was not measured of them.
+    The facts in the Parquet file: all of ``results`` but the rows, the suite's declaration with the store that is used,
+    and the cells that are measured with their files, seconds and what was not measured of them.
     """
     folder = suite.results
     facts = {key: value for key, value in content.items() if key != "rows"}
-    facts |= {"suite": suite.spec.model_dump(mode="json"), "cells": list(_cell_files(suite))}
+    declared = suite.spec.model_dump(mode="json") | {"store": str(suite.store)}
+    facts |= {"suite": declared, "cells": list(_cell_files(suite))}
     table = pa.Table.from_pylist(content["rows"], schema=SCHEMA).replace_schema_metadata({FACTS: canonical_json(facts)})
     write_parquet(table, folder / FILE)
     write_atomic(folder / "results.csv", csv_text(content["rows"]))
@@ -137,7 +138,7 @@ def copy_finished(suite: Suite, folder: Path) -> None:
                     write_atomic(suite.file(name), other.file(name).read_bytes())
             copied += 1
     if copied:
-        console.note(f"{copied} finished cells are copied from {folder}")
+        console.note(f"{console.counted(copied, 'finished cell')} copied from {folder}")
     if copied and (known := read_datasets(folder)):
         write_atomic(suite.results / DATASETS, pretty_json({**known, **read_datasets(suite.results)}))
 

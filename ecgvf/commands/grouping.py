@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 R = TypeVar("R")
 
@@ -38,3 +38,19 @@ def grouped(command: Callable[..., R]) -> Callable[..., R]:
     run.__signature__ = signature.replace(parameters=spread)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in spread}
     return run
+
+
+def words(*groups: Any) -> list[str]:
+    """What a user types for the options of ``groups`` that are not at their defaults."""
+    found = []
+    for group in groups:
+        hints = get_type_hints(type(group), include_extras=True)
+        for field in fields(group):
+            value = getattr(group, field.name)
+            if value == field.default:
+                continue
+            declared = hints[field.name].__metadata__[0].default  # where Typer keeps the name in ``Option("--set")``
+            option = declared if isinstance(declared, str) else f"--{field.name.replace('_', '-')}"
+            for each in value if isinstance(value, list) else [value]:
+                found += [option] if each is True else [option, str(each)]
+    return found

@@ -286,8 +286,9 @@ class WriterArguments:
     surrogates: Annotated[
         Literal["single", "per-term", "free"],
         typer.Option(
+            metavar="SURROGATES",
             help="What replaces the concept in surrogate prompts. single: its first surrogate; per-term: one for each "
-            "term; free: any. One surrogate teaches the model what to draw instead, several teach it an average."
+            "term; free: any. One surrogate teaches the model what to draw instead, several teach it an average.",
         ),
     ] = "single"
 

@@ -37,6 +37,11 @@ def escape(text: str) -> str:
     return markup.escape(_INVISIBLE.sub("\ufffd", text))
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: "1 cell", "2 cells"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C in a command that does not resume when it is run again; the message says which command does."""
 

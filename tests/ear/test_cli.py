@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from ear.cli import app
 from ear.commands.options import DEFAULT_RECIPE
+from ear.evaluation import Evaluation
+from ear.evaluation.result import LAST_EVALUATION
 from ear.method import steps
 from ear.method import train as training
 from ear.method.loss_plot import plot_losses
@@ -69,6 +71,9 @@ def test_train_generate_eval(store: Store, tmp_path: Path) -> None:
     shown = ear("eval", "--prompts-per-concept", "1", "--family", "building", store=store)
     assert "neighbours" in shown
     assert "Contact sheet" in shown
+    command = Evaluation.load(run.path / LAST_EVALUATION).command
+    options = ("--adapter", run.path.name, "--prompts-per-concept", "1", "--family", "building")
+    assert command == ("ear", "eval", "--dataset", "ecgvf/church", "--store", str(store.root), *options)
 
 
 def test_the_shipped_dataset_is_enough_to_begin_with(
@@ -249,6 +254,9 @@ def test_compared_models_are_called_by_their_folders(store: Store, tiny_path: Pa
     words = ["--prompts-per-concept", "1", "--prompts-per-other", "0", "--format", "csv"]
     header = ear("compare", *map(str, folders), *words, store=store).splitlines()[0]
     assert header.startswith(",before,first,second,")
+    same = shutil.copytree(tiny_path, tmp_path / "elsewhere" / "first")
+    header = ear("compare", str(folders[0]), str(same), *words, store=store).splitlines()[0]
+    assert header.startswith(f",before,{folders[0]},{same},")
 
 
 def test_exported_outcomes_are_compared_like_the_adapters(store: Store, tmp_path: Path) -> None:
@@ -277,22 +285,20 @@ def test_exported_outcomes_are_compared_like_the_adapters(store: Store, tmp_path
         (["eval", "--prompts-per-other", "-1"], "--prompts-per-other -1: it must be 0 or more"),
         (["train", "--seed", "1", "--seeds", "0,1"], "--seed and --seeds exclude each other"),
         (["train", "--recipe", "prompt-rewrite", "--preview-every", "2"], "prompt-rewrite trains nothing"),
+        (
+            ["train", "--recipe", "negative-prompt", "--seeds", "0,1"],
+            "negative-prompt trains nothing: leave out --seed",
+        ),
         (["train", "--dataset", "ecgvf/castle"], "ecgvf generate --concept castle"),
         (["train", "--dataset", "somewhere"], "ecgvf/CONCEPT"),
         (["train", "--model", "janus-giga"], "unknown model"),
         (["eval"], "run `ear train --dataset ecgvf/church` first"),
         (["generate", "--prompt", "x"], "run `ear train --dataset ecgvf/church` first"),
         (["generate", "--prompt", "x", "--seed", "-1"], "--seed -1: it must be a whole number from 0 up"),
-        (["eval", "--adapter", "nowhere.safetensors"], "no adapter at nowhere.safetensors"),
-        (["compare", "default-0-s0"], "no run of that name in"),
         (["train", "--recipe", "negative-prompt", "--option", "window=3"], "recipe negative-prompt has no settings"),
-        (["ablate", "--over", "colour"], "--over colour: an ablation has the factors window, threshold"),
+        (["compare", "x", "--json", "--format", "csv"], "--json and --format csv exclude each other"),
         (["ablate", "--over", ""], "--over names no factor"),
         (["ablate", "--over", "order", "--minutes", "nan"], "--minutes nan: it must be a number of 0 or more"),
-        (
-            ["ablate", "--over", "order", "--minutes", "-1", "--model", "janus-giga"],  # no model is loaded
-            "--minutes -1: it must be a number of 0 or more",
-        ),
         (
             ["ablate", "--over", "order", "--recipe", "prompt-rewrite"],
             "prompt-rewrite has no settings to change",
@@ -304,6 +310,25 @@ def test_bad_input_is_one_line_and_exit_2(store: Store, words: list[str], messag
     output = ear(*words, store=store, code=2)
     assert message in output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train --dataset ecgvf/church,ecgvf/church", "--dataset names 'church' twice"),
+        ("train --recipe prompt-rewrite --track wandb", "prompt-rewrite trains nothing"),
+        ("eval --adapter nowhere.safetensors", "no adapter at nowhere.safetensors"),
+        ("attack --kind prefix --adapter nowhere", "no adapter at nowhere"),
+        ("memorisation --adapter nowhere", "no adapter at nowhere"),
+        ("compare default-0-s0", "no run of that name in"),
+        ("push-to-hub --repo owner/name --adapter nowhere", "no adapter at nowhere"),
+        ("ablate --over colour", "--over colour: an ablation has the factors window, threshold"),
+        ("ablate --over order --minutes -1", "--minutes -1: it must be a number of 0 or more"),
+        ("ablate --over order --seed -1", "--seed -1: it must be a whole number from 0 up"),
+    ],
+)
+def test_mistakes_are_found_before_a_model_is_loaded(store: Store, line: str, message: str) -> None:
+    assert message in ear(*line.split(), "--model", "janus-giga", store=store, code=2)
 
 
 def test_after_ctrl_c_the_next_run_resumes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

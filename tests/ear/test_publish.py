@@ -15,7 +15,7 @@ from ear.method.lora import CONFIG as LORA_CONFIG
 from ear.method.lora import LORA_FILE
 from ear.method.recipe import Recipe
 from ear.method.recipes import PAPER
-from ear.method.runs import ADAPTER_FILE, TrainingRun, find_adapter
+from ear.method.runs import ADAPTER_FILE, TrainingRun, adapter_name, find_adapter, newest
 from ear.publish import CARD, SHEET, card, push
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, HubError, ModelError, SettingsError
@@ -50,6 +50,7 @@ def test_what_is_published_is_found_by_its_name(
     assert repo.head == commit and repo.private
     found = find_adapter(store, f"hub:{REPO}")
     assert found.read_bytes() == run.adapter.read_bytes()
+    assert (adapter_name(found), adapter_name(run.adapter)) == (f"hub:{REPO}", run.path.name)
     header, page = hub.text(REPO, CARD).split("---\n", 2)[1:]
     fields = yaml.safe_load(header)
     assert fields["library_name"] == ("peft" if recipe.adapter == "lora" else "ear") and fields["license"] == "other"
@@ -96,6 +97,9 @@ def test_the_command_measures_what_has_not_been_measured(
     result = CliRunner().invoke(app, [*words, "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["commit"] == hub.repos[REPO].head and not hub.repos[REPO].private
+    comparing = ["compare", f"hub:{REPO}", newest(store, "church").path.name, "--prompts-per-concept", "1", "--json"]
+    compared = CliRunner().invoke(app, [*comparing, "--store", str(store.root)])
+    assert [each["name"] for each in json.loads(compared.stdout)["evaluations"]] == comparing[1:3]
     shown = CliRunner().invoke(
         app, ["generate", "--adapter", f"hub:{REPO}", "--prompt", "a church", "--store", str(store.root)]
     )
@@ -122,7 +126,8 @@ def test_what_cannot_be_published_is_refused_before_it_is_measured(
     run = trained(store, dataset, tiny)
     monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("something was rendered"))
     filled = [word.format(adapter=run.adapter) for word in words]
-    result = CliRunner().invoke(app, ["push-to-hub", *filled, "--store", str(store.root)])
+    unknown = ("--model", "janus-giga")  # nor is a model loaded
+    result = CliRunner().invoke(app, ["push-to-hub", *filled, *unknown, "--store", str(store.root)])
     assert result.exit_code == 2 and message in " ".join(result.stderr.split())
 
 

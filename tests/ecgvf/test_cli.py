@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 import ear.cli
 import ecgvf
 from ecgvf.cli import app
+from tools.nano.__main__ import app as nano
 
 runner = CliRunner()
+PROGRAMS = (app, ear.cli.app, nano)
 
 
 def commands(command: Any, *words: str) -> Iterator[tuple[Any, tuple[str, ...]]]:
@@ -23,7 +25,7 @@ def commands(command: Any, *words: str) -> Iterator[tuple[Any, tuple[str, ...]]]
         yield from commands(child, *words, name)
 
 
-@pytest.mark.parametrize("program", [app, ear.cli.app])
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_help_shows_the_whole_text_of_every_option(program: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
     # Rich takes [brackets] in a help text for markup: it drops them, or fails.
     monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 1000)
@@ -32,6 +34,14 @@ def test_help_shows_the_whole_text_of_every_option(program: typer.Typer, monkeyp
         assert result.exit_code == 0, words
         for parameter in command.params:
             assert parameter.help and parameter.help in result.stdout, (words, parameter.name)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_is_whole_in_a_terminal_of_80_columns(program: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for _, words in commands(typer.main.get_command(program)):
+        shown = runner.invoke(program, [*words, "--help"]).stdout
+        assert [line for line in shown.splitlines() if "…" in line] == [], words
 
 
 @pytest.mark.parametrize("program", ["ecgvf", "ear"])

@@ -33,9 +33,9 @@ def build(
     work: Annotated[Path, typer.Option(help="Folder of checkpoints; a second call resumes from them.")] = Path(
         "nano-work"
     ),
-    out: Annotated[Path | None, typer.Option(help="Folder for the weights. [default: data/nano]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the weights.", show_default="data/nano")] = None,
     part: Annotated[
-        list[str] | None, typer.Option(help=f"Part to build, repeatable: {', '.join(PARTS)}. [default: all]")
+        list[str] | None, typer.Option(help=f"Part to build, repeatable: {', '.join(PARTS)}.", show_default="all")
     ] = None,
     minutes: Annotated[float, typer.Option(help="Training time of the language model.")] = 75.0,
 ) -> None:
@@ -110,7 +110,7 @@ def judges(
 
 @app.command()
 def questions(
-    out: Annotated[Path | None, typer.Option(help="File to write. [default: data/nano/questions.parquet]")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write.", show_default="data/nano/questions.parquet")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the scenes and of the yes/no questions.")] = 0,
 ) -> None:
     """Write the questions about composed images that the evaluation sends to a model."""
@@ -133,9 +133,13 @@ def oracle(
     out: Annotated[Path, typer.Option(help="Folder for the model and its card.")],
     without: Annotated[
         list[str] | None,
-        typer.Option(help="Thing that no training image, caption or question is about. Repeatable. [default: none]"),
+        typer.Option(
+            help="Thing that no training image, caption or question is about. Repeatable.", show_default="none"
+        ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of the language model. [default: Janus-nano's own]")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of the language model.", show_default="Janus-nano's own")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the initial weights, scenes and captions.")] = 0,
 ) -> None:
     """Train nano's language model again without some things, or with all (a control); resumable. 90 minutes."""

@@ -174,7 +174,7 @@ def test_it_runs_in_parts(ablation: Ablation, capsys: pytest.CaptureFixture[str]
     ablation.rows(variants("order", BASE)[0])
     assert set(ablate(ablation, ["order"], minutes=0)["level"].to_pylist()) == {"dataset"}
     printed = _words(capsys)
-    assert "1 of 2 variants were measured before" in printed and "1 variants are left" in printed
+    assert "1 of 2 variants were measured before" in printed and "1 variant left" in printed
     table = pq.read_table(ablation.folder / "ablation.parquet")
     assert set(table["level"].to_pylist()) == {"dataset"}
     assert json.loads(table.schema.metadata[NOT_MEASURED]) == ["order shuffled, equal pairs"]

@@ -1,7 +1,7 @@
 """Before and after with one seed per prompt, judged by another judge than the filter's."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from ear.commands.options import EvaluationArguments
 from ear.dataset import find_dataset
 from ear.evaluation import Evaluation, EvaluationSettings, compare, evaluate, images
 from ear.evaluation import evaluation as evaluation_module
@@ -17,7 +16,6 @@ from ear.evaluation import judges as evaluation_judges
 from ear.evaluation import prompts as prompts_module
 from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.contact_sheets import write_contact_sheet
-from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.evaluation.figures import GROUPS
 from ear.evaluation.judges import EvaluationJudges, default_judge, second_judge
 from ear.evaluation.measure import Measurement
@@ -333,27 +331,6 @@ def test_without_prompts_a_share_is_not_measured(
     assert content["unrelated"]["before"] == {"value": None, "n": 0, "low": None, "high": None}
     assert content["retention"] == content["groups"] == [] and content["retention_ratio"]["value"] is None
     assert json.loads(json.dumps(content, allow_nan=False)) == content
-
-
-def test_its_options_are_those_of_the_command(
-    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, tmp_path: Path
-) -> None:
-    assert EvaluationSettings().options == ()
-    of_paper = FidelitySettings(coco=Path("a.csv"), coco_images=Path("b"), column=("x", "y"), as_published=True)
-    settings = EvaluationSettings(prompts_per_other=0, figures="paper", seed=3, judge="clip", fidelity=of_paper)
-    of_evaluation = "--prompts-per-other 0 --figures paper --seed 3 --judge clip"
-    of_captions = "--coco a.csv --coco-images b --column x --column y --as-published"
-    assert " ".join(settings.options) == f"{of_evaluation} {of_captions}"
-    result = evaluate(store, tiny, dataset, [adapter], replace(SMALL, family="building"))
-    assert result.options == ("--prompts-per-concept", "2", "--prompts-per-other", "1", "--family", "building")
-    assert Evaluation.load(result.save(tmp_path / "o.parquet")).options == result.options
-
-
-def test_every_option_of_the_command_is_among_its_options() -> None:
-    counts = EvaluationArguments(prompts_per_concept=3, prompts_per_other=2, family="building", seed=1)
-    given = replace(counts, figures="full", questions=Path("q"), oracle=Path("o"), judge="clip", weights="w")
-    expected = [f"--{field.name.replace('_', '-')}" for field in fields(EvaluationArguments) if field.name != "split"]
-    assert sorted(word for word in given.settings().options if word.startswith("--")) == sorted(expected)
 
 
 def test_an_evaluation_prints_as_a_table(store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path) -> None:

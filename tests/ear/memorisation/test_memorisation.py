@@ -220,15 +220,17 @@ def test_several_folders_are_called_by_their_paths_and_are_all_nanos_or_none(fol
     assert "some of these folders are nano's" in run(str(folder), str(other), code=2)
 
 
+RENDERING = ("--adapter x", "--dataset x", "--set x", "--model x", "--dtype float16", "--prompts x", "--seed 1")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("nowhere", "nowhere has no index.parquet"),
-        ("images --adapter x", "images is rendered already"),
         ("images --distance 64", "--distance 64: it must be between 0 and 63"),
         ("images --similarity 2", "--similarity 2: it must be between -1 and 1"),
         ("images --clip nothing", "cannot load the CLIP model 'nothing'"),
-        ("images --dataset ecgvf/church", "images is rendered already"),
+        *((f"images {option}", "images is rendered already") for option in RENDERING),
         ("--column text", "--column text is of a file of prompts: name it with --prompts"),
         ("--adapter x", "name a dataset, such as --dataset ecgvf/church"),
     ],

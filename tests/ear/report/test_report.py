@@ -31,7 +31,7 @@ from ear.evaluation.figures import FigureRow
 from ear.evaluation.not_measured import NotMeasured
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, selected
 from ear.report import write_report
-from ear.report.charts import dots
+from ear.report.charts import curves, dots
 from ear.report.evaluated import EvaluationResults
 from ear.report.gallery import MOST_BYTES, data_uri, gallery
 from ear.report.results import SuiteResults, image_key
@@ -307,6 +307,14 @@ def test_files_have_names_of_their_own_even_of_equal_titles_and_in_any_script(tm
     settings = "several-settings-of-each-recipe-validation-split.csv"
     assert {f"教会-{settings}", f"城-{settings}"} <= set(names)
     assert [name[-6:] for name in names if name.startswith("nearly-equal")][1] == "-2.csv"
+    files = [tmp_path / f"memorisation-{number}.json" for number in range(3)]
+    content = json.loads((tmp_path / "memorisation.json").read_bytes())
+    for file, prompts in zip(files, ("a 2", "a", "a"), strict=True):
+        write_atomic(file, pretty_json({**content, "prompts": prompts}))
+    attachments = Attachments(memorisation=tuple(files))
+    page = write_report(replace(results, attachments=attachments), tmp_path / "report.html").read_text()
+    names = [name for name, _ in _downloads(page)]
+    assert len(set(names)) == len(names)
 
 
 def test_near_duplicates_and_labels_say_whose_images_they_are_of(tmp_path: Path) -> None:
@@ -396,6 +404,14 @@ def test_a_limit_keeps_some_of_each_outcome(tmp_path: Path) -> None:
     found = gallery(finished(tmp_path), 20)
     assert len(found.cards) == 10
     assert {card.result for card in found.cards} == {"not erased", "wrecked", "lost", "replaced", "kept"}
+
+
+def test_a_limit_that_leaves_no_image_does_not_pass_for_missing_cells(tmp_path: Path) -> None:
+    page = write_report(finished(tmp_path), tmp_path / "report.html", images=1).read_text()
+    assert "allows fewer than two images" in page and "no cell is finished" not in page
+    (tmp_path / "none").mkdir()
+    page = write_report(_known(small_suite(tmp_path / "none")), tmp_path / "report.html").read_text()
+    assert "no cell is finished" in page and "allows fewer" not in page
 
 
 def test_a_thousand_images_stay_under_40_megabytes() -> None:
@@ -557,7 +573,8 @@ def test_a_dataset_shows_the_yield_and_the_cost_of_each_writer(tmp_path: Path) -
         "reasons": {"target_absent": 3},
     }
     paid = {"answered": 4, "dollars": "0.12", "possibly": "0.03"}
-    facts = {"unsafe": False, "stages": [pairs, accepted], "paid": paid, "writers": [writer]}
+    writers = [writer, {**writer, "model_answered": "another"}]  # a writer costs once, whatever answered it
+    facts = {"unsafe": False, "stages": [pairs, accepted], "paid": paid, "writers": writers}
     page = write_report(replace(results, datasets={"church": facts}), tmp_path / "report.html").read_text()
     for text in (
         "62.5%",
@@ -565,9 +582,9 @@ def test_a_dataset_shows_the_yield_and_the_cost_of_each_writer(tmp_path: Path) -
         "6 of 9",
         "4 of 5",
         "2 duplicate, 3 target absent",
-        "$0.12, and possibly $0.03",
     ):
         assert text in page
+    assert page.count("<td>$0.12, and possibly $0.03</td>") == 1
     assert HOSTILE not in page
 
 
@@ -589,10 +606,29 @@ def test_each_of_many_series_has_a_look_of_its_own() -> None:
     assert len({str((sorted(colour), shape)) for colour, shape in zip(colours, shapes, strict=True)}) == len(names)
 
 
+def test_levels_that_are_numbers_are_joined_by_a_line() -> None:
+    figure = {"value": 0.5, "n": 12, "low": 0.25, "high": 0.75}
+
+    def drawn(*levels: str) -> int:
+        svg = curves("t", levels, {"shown": dict.fromkeys(levels, figure)}).svg
+        return len(re.findall(r'style="fill: none; stroke: var\(--series', svg))
+
+    assert drawn("1", "10") == drawn("0.0", "0.5") == drawn("off", "0.05") + 1
+
+
 def test_names_are_no_formulas(tmp_path: Path) -> None:
     figure = {"value": 0.5, "n": 12, "low": 0.25, "high": 0.75}
     assert "$x_{1$" in dots("t", [("$x_{1$", [("a", figure)])], series=["a"]).svg
     assert "画" in dots("t", [("画", [("a", figure)])], series=["a"]).svg
+
+
+def test_a_suites_images_are_in_the_store_that_it_used(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path / "my folder")  # it declares no store
+    _known(suite)
+    results = SuiteResults.open(suite.results)
+    assert results.store == suite.store and results.commands[1] == f"ear report '{suite.results}'"
+    moved = SuiteResults.open(suite.results, tmp_path / "moved")
+    assert moved.store == tmp_path / "moved" and moved.commands[1].endswith(f"results' --store {moved.store}")
 
 
 def test_an_evaluation_makes_a_report_without_a_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -606,7 +642,7 @@ def test_an_evaluation_makes_a_report_without_a_suite(tmp_path: Path, monkeypatc
     assert CliRunner().invoke(app, ["report"]).exit_code == 0
     page = (tmp_path / "report.html").read_text()
     assert "Concept erasure: church, windowed-kl" in page and "have no images" in page
-    assert "ear eval --dataset ecgvf/church" in page and "the dataset of church" in page
+    assert "the dataset of church" in page
     keep_images(tmp_path / "ecgvf-store", outcomes, run="")
     assert CliRunner().invoke(app, ["report"]).exit_code == 0
     assert "have no images" not in (tmp_path / "report.html").read_text()
@@ -616,15 +652,16 @@ def test_an_evaluation_makes_a_report_without_a_suite(tmp_path: Path, monkeypatc
     assert "have no images" not in (tmp_path / "report.html").read_text()
 
 
-def test_the_command_of_an_evaluation_has_its_options(tmp_path: Path) -> None:
-    outcomes = [*erased(12, 3), *kept("castle", "neighbours", 12, lost=2)]
-    file = evaluation(outcomes, options=("--figures", "paper", "--coco", "my captions.csv")).save(
-        tmp_path / "a.parquet"
-    )
-    [command, _] = EvaluationResults.open(file).commands
-    assert command.endswith("--split validation --figures paper --coco 'my captions.csv'")
-    named = evaluation(outcomes, options=()).save(tmp_path / "b.parquet")
-    assert EvaluationResults.open(named).commands[0].endswith("--split validation")
+def test_an_evaluation_is_repeated_by_the_command_that_made_it(tmp_path: Path) -> None:
+    outcomes, file = [*erased(12, 3), *kept("castle", "neighbours", 12, lost=2)], tmp_path / "a b.parquet"
+    typed = ("ear", "eval", "--dataset", "hub:owner/name/church", "--coco", "my captions.csv")
+    evaluation(outcomes, command=typed).save(file)
+    repeated = "ear eval --dataset hub:owner/name/church --coco 'my captions.csv'"
+    assert EvaluationResults.open(file).commands == [repeated, "ear report"]
+    assert EvaluationResults.open(file, tmp_path / "s").commands == [repeated, f"ear report --store {tmp_path / 's'}"]
+    evaluation(outcomes).save(file)  # measured in Python
+    results = EvaluationResults.open(file)
+    assert results.commands == [f"ear report '{file}'"] and "Dataset: a1" in results.provenance
 
 
 def test_near_duplicates_are_beside_the_evaluation(tmp_path: Path) -> None:
@@ -689,13 +726,32 @@ def test_filters_and_the_keyboard_work(chromium: Browser, tmp_path: Path) -> Non
         page.keyboard.press("Enter")
         assert page.locator("dialog").is_visible()
         assert HOSTILE in page.locator("dialog .prompt").inner_text()
+        assert page.locator("#previous").is_disabled() and page.evaluate("document.activeElement.id") == "next"
         page.keyboard.press("ArrowRight")
         assert HOSTILE not in page.locator("dialog .prompt").inner_text()
+        assert page.locator("dialog [aria-live] .prompt").count() == 1
+        page.locator("#previous").click()
+        assert page.evaluate("document.activeElement.id") == "next"  # focus does not stay on a disabled button
+        page.keyboard.press("ArrowRight")
         page.keyboard.press("Escape")
         assert not page.locator("dialog").is_visible()
         assert page.evaluate("document.activeElement.className") == "pair"
         page.locator("#more").click()
         assert page.locator(".card:visible").count() == 24
+
+
+@needs_chromium
+def test_pairs_without_images_are_not_enlarged(chromium: Browser, tmp_path: Path) -> None:
+    results, source = finished(tmp_path, images=False), cell_result(0, 0, 3)
+    some = [each for each in (*source.original, *source.outcomes) if each.id in ("record-1", "record-4")]
+    keep_images(results.store, some)
+    with opened(chromium, write_report(results, tmp_path / "report.html")) as page:
+        assert page.locator(".card:visible").count() == 12 and page.locator(".card:visible .no-image").count() == 10
+        page.locator(".pair").first.click()
+        first = page.locator("dialog .prompt").inner_text()
+        page.locator("#next").click()
+        assert page.locator("dialog .prompt").inner_text() != first and page.locator("#next").is_disabled()
+        assert page.evaluate("document.activeElement.id") == "previous"
 
 
 @needs_chromium
@@ -725,10 +781,10 @@ def test_unsafe_images_are_blurred_until_asked(chromium: Browser, tmp_path: Path
     with opened(chromium, file) as page:
         assert "blur" in page.evaluate(blur.format(".card.unsafe img"))
         page.locator(".unsafe .pair").first.click()
-        assert "blur" in page.evaluate(blur.format("dialog img"))
+        assert page.evaluate(blur.format("dialog img")) == "blur(40px)"  # as strong as on the smaller image
         page.keyboard.press("Escape")
         page.get_by_label("show unsafe images").check()
-        assert page.evaluate(blur.format(".card.unsafe img")) == "none"
+        assert page.evaluate(blur.format(".card.unsafe img")) == page.evaluate(blur.format("dialog img")) == "none"
 
 
 @needs_chromium

@@ -14,6 +14,7 @@ from ear.cli import app
 from ear.commands.suite import SuiteArguments
 from ear.evaluation.outcomes import read_outcomes, write_outcomes
 from ear.suite import Cell, Suite, read_spec, run_suite, runner, write_known_results
+from ear.suite.last_results import last_results, remember
 from ear.suite.runner import measure_in_process
 from ecgvf.core.errors import EcgvfError, SettingsError
 from tests.ear.suite.small_suite import cell_result, keep, small_suite
@@ -146,17 +147,45 @@ def test_goals_that_are_missed_are_named_before_the_command_exits_1(
 def test_a_model_or_a_writer_that_is_not_there_is_found_before_anything_is_paid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measure(suite: Suite, cell: Cell) -> str | None:
-        raise AssertionError("nothing can be measured")
-
     absent = small_suite(tmp_path / "a", model=str(tmp_path / "none"))
     with pytest.raises(EcgvfError, match="none"):
-        run_suite(absent, "ear suite", measure_cell=measure)
+        absent.check(absent.cells)
+    absent.check([])
     write_known_results(absent, "ear suite")  # which cells are missing is known without the model
     keyless = small_suite(tmp_path / "b", writers="gpt")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(EcgvfError, match="no key for"):
-        run_suite(keyless, "ear suite", measure_cell=measure)
+        keyless.check(keyless.cells)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["small.yaml", "--concepts", "cat"], "--concepts cat: the suite has church"),
+        (["--concepts", "church", "--model", "none"], "none"),
+    ],
+)
+def test_a_suite_that_cannot_run_leaves_the_last_results_to_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(declare(tmp_path))
+    monkeypatch.setattr(runner, "measure_in_process", lambda *_: pytest.fail("measured"))
+    remember(Path("earlier"))
+    found = CliRunner().invoke(app, ["suite", *words])
+    assert found.exit_code == 2 and message in " ".join(found.stderr.split())
+    assert last_results() == Path("earlier")
+
+
+def test_a_dry_run_lists_the_missing_cells_that_were_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(declare(tmp_path))
+    words = ["suite", "small.yaml", "--dry-run", "--recipes", "paper"]
+    assert "Not measured: church paper (1 cell).\n" in CliRunner().invoke(app, words).stdout
+    results = Path("suites/small/results")
+    assert "church prompt-rewrite (1 cell)" in (results / "leaderboard.md").read_text()
+    names = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["missing"]
+    assert names == ["church-paper-r0-t0"]
+    keep(Suite(read_spec(Path("small.yaml")), Path("suites/small/store"), results), cell_result(0, 0, 3))
+    assert json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["missing"] == []
 
 
 def test_a_cell_that_takes_too_long_has_failed(tmp_path: Path) -> None:

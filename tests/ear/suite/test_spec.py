@@ -41,6 +41,7 @@ def test_names_of_several_concepts_and_default_are_resolved() -> None:
     spec = read_spec(None, {"concepts": ["imagenette", "church"], "recipes": ["default", "on-policy"]})
     assert len(spec.concepts) == 10 and "tench" in spec.concepts
     assert spec.recipes == ("on-policy",)
+    assert read_spec(None, {"concepts": ["church"], "goals": "default"}).goals == "on-policy"
     assert len(read_spec(None, {"concepts": ["painters"]}).concepts) == 10
 
 
@@ -122,7 +123,7 @@ def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("kirk", "kirche"))
     assert suite.key(suite.cells[0]) != before
     file.write_text(shipped)
-    with pytest.raises(EcgvfError, match="have one name"):
+    with pytest.raises(EcgvfError, match="share a name: rename yours"):
         read_spec(None, {"concepts": [str(file), "church"]})
 
 
@@ -141,7 +142,7 @@ def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
         ("concepts: [church]\npairs: 0", "pairs: Input should be greater"),
         ("concepts: [church]\nbudget_usd: 0", "budget_usd: Input should be greater than 0"),
         ("concepts: [church]\ngoals: paper", "goals: paper is not among"),
-        ("concepts: [church]\nwriters: gpt\nrun_seeds: [0, 1]", "LLM writers have no seed"),
+        ("concepts: [church]\nwriters: gpt\nrun_seeds: [0, 1]", "LLM writers cannot be seeded"),
         ("concepts: [church]\nname: ../x", "name: String should match"),
         ("concepts: [church]\nfigures: paper", "figures: Input should be 'default' or 'full'"),
         ("concepts: [church]\noracles: {cat: x}", "oracles: cat is not among"),

@@ -272,6 +272,12 @@ def test_datasets_with_a_merge_conflict_are_one_line(tmp_path: Path) -> None:
         copy_finished(small_suite(tmp_path / "mine"), suite.results)
 
 
+def test_the_number_of_copied_cells_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keep(declared := small_suite(tmp_path / "declared"), cell_result(0, 0, 3))
+    copy_finished(small_suite(tmp_path / "mine"), declared.results)
+    assert "1 finished cell copied from" in capsys.readouterr().err
+
+
 def test_results_in_the_current_folder_have_their_json_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,13 +5,15 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ecgvf.commands.grouping import grouped
+from ecgvf.commands.grouping import grouped, words
 
 
 @dataclass(frozen=True)
 class Sampling:
     guidance: Annotated[float, typer.Option("--guidance", help="Classifier-free guidance")] = 5.0
     labels: Annotated[list[str] | None, typer.Option(help="Repeatable")] = None
+    set_id: Annotated[str | None, typer.Option("--set", help="Set")] = None
+    raw_tokens: Annotated[bool, typer.Option("--raw-tokens", help="A flag")] = False
 
 
 def app() -> typer.Typer:
@@ -36,6 +38,12 @@ def test_help_shows_each_option_and_no_group() -> None:
     text = CliRunner().invoke(app(), ["--help"]).stdout
     assert "--guidance" in text and "Classifier-free guidance" in text and "Render a prompt." in text
     assert "sampling" not in text.lower()
+
+
+def test_options_are_the_words_that_a_user_typed() -> None:
+    assert words(Sampling(), Sampling(labels=[])) == []
+    given = Sampling(guidance=2.0, labels=["a", "b"], set_id="1f", raw_tokens=True)
+    assert " ".join(words(given)) == "--guidance 2.0 --labels a --labels b --set 1f --raw-tokens"
 
 
 def test_two_groups_cannot_share_an_option() -> None:
