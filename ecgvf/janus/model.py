@@ -98,7 +98,9 @@ class JanusModel:
         """
         room = 2**30
         if self.device.type == "cuda":
-            room = torch.cuda.mem_get_info(self.device)[0] // 2
+            # PyTorch keeps what it freed, and uses it again.
+            cached = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+            room = (torch.cuda.mem_get_info(self.device)[0] + cached) // 2
         return self.batch_size_within(room)
 
     def batch_size_within(self, room: int) -> int:

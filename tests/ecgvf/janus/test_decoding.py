@@ -27,6 +27,7 @@ from ecgvf.janus import (
 from ecgvf.janus.decoder import Decoder
 from ecgvf.janus.decoding import RenderedImages, generate_image_tokens
 from ecgvf.janus.hidden import guided_logits
+from ecgvf.janus.kv_cache import bytes_per_position
 from ecgvf.janus.prompting import generation_ids
 from ecgvf.janus.sampling import processed_logits, sample_tokens, uniform_noise
 
@@ -304,3 +305,15 @@ def test_the_default_batch_size_depends_on_the_model_alone(tiny_janus: JanusMode
     large.vision_config.num_image_tokens = 576
     model = SimpleNamespace(config=large, device=torch.device("cpu"), dtype=torch.float32)
     assert replace(tiny_janus, model=model).default_batch_size() == 2
+
+
+def test_on_a_gpu_the_default_batch_size_counts_what_pytorch_has_freed_as_free(
+    tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_janus.model.config
+    model = SimpleNamespace(config=config, device=torch.device("cuda"), dtype=torch.float32)
+    sixteen = 16 * 2 * (16 + 64) * bytes_per_position(config.text_config, torch.float32)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (sixteen, 2**40))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 2**30 + sixteen)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 2**30)
+    assert replace(tiny_janus, model=model).default_batch_size() == 16

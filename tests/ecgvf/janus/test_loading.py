@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors.torch import load_file, save_file
 
 from ecgvf.core.errors import HubError, ModelError
 from ecgvf.janus import MODELS, JanusModel, absolute_name, load, loading
@@ -65,6 +66,24 @@ def test_an_empty_folder_and_an_incomplete_one_are_refused(tiny_path: Path, tmp_
     shutil.copy(tiny_path / "config.json", tmp_path)
     with pytest.raises(ModelError, match="cannot load the model"):
         load(str(tmp_path), device="cpu")
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(tiny_path: Path, tmp_path: Path) -> None:
+    file = Path(shutil.copytree(tiny_path, tmp_path / "cut")) / "model.safetensors"
+    weights = load_file(file)
+    del weights["model.generation_embeddings.weight"]
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(ModelError, match=r"cut lacks weights \(model.generation_embeddings.weight\), which would be"):
+        load(str(file.parent), device="cpu")
+
+
+def test_weights_that_do_not_fit_on_the_device_are_one_line(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\ndetails")
+
+    monkeypatch.setattr(loading, "join_projections", full)
+    with pytest.raises(ModelError, match=f"cpu does not have enough memory for the weights of {tiny_path}: use a sma"):
+        load(str(tiny_path), device="cpu")
 
 
 @pytest.mark.parametrize("name", ["janus-pro-7b", "somebody/some-janus"])
