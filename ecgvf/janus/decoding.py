@@ -60,7 +60,7 @@ class RenderedImages:
     pixels: NDArray[np.uint8]
     """RGB [N, H, W, 3]."""
     finite: NDArray[np.bool_]
-    """[N]: False if a logit was NaN or infinite, in which case the image means nothing."""
+    """[N]: False if a logit or a pixel was NaN or infinite, in which case the image means nothing."""
     log_probabilities: NDArray[np.float32] | None
     """[N, T], as in ``ImageTokens``; None unless the options request them."""
 
@@ -93,10 +93,10 @@ def render_images(
         uniform = uniform_noise(seeds[batch], model.image_tokens)
         images = generate_image_tokens(model, prompts[batch], uniform, sampling, options.batch(batch))
         vq_ids[batch] = images.vq_ids.cpu().numpy()
-        finite[batch] = images.finite.cpu().numpy()
         if log_probabilities is not None and images.log_probabilities is not None:
             log_probabilities[batch] = images.log_probabilities.cpu().numpy()
-        pixels[batch] = decode_images(model, images.vq_ids)
+        pixels[batch], finite[batch] = decode_images(model, images.vq_ids)
+        finite[batch] &= images.finite.cpu().numpy()
     return RenderedImages(vq_ids, pixels, finite, log_probabilities)
 
 

@@ -227,5 +227,5 @@ def _render_batch(
 
 def _encode(pixels: NDArray[np.uint8], vq_ids: NDArray[np.int64], finite: bool) -> RenderedImage:
     if not finite:
-        return RenderedImage(failure="the model's logits are not finite (NaN or infinity)")
+        return RenderedImage(failure="the model's logits or pixels are not finite (NaN or infinity)")
     return RenderedImage(encode(pixels), tuple(vq_ids.tolist()))

@@ -153,7 +153,7 @@ def test_pixels_equal_those_of_transformers(tiny_janus: JanusModel) -> None:
     processed = tiny_janus.processor.postprocess(list(decoded.float().permute(0, 3, 1, 2)), return_tensors="pt")
     expected = processed["pixel_values"].permute(0, 2, 3, 1).numpy().astype(int)
     assert rendered.pixels.shape == (1, 16, 16, 3)
-    assert abs(decode_images(tiny_janus, tokens).astype(int) - expected).max() <= 1
+    assert abs(decode_images(tiny_janus, tokens)[0].astype(int) - expected).max() <= 1
 
 
 # Generation options
@@ -241,6 +241,20 @@ def test_an_image_with_logits_that_are_not_finite_is_marked(
     images = generate_image_tokens(tiny_janus, PROMPTS, uniform_noise([4, 5, 6], 16), Sampling(guidance=1.0))
     assert images.finite.tolist() == [True, True, False]
     assert images.vq_ids.max() < 32  # a token without an entry in the codebook could not be decoded
+
+
+def test_an_image_with_pixels_that_are_not_finite_is_marked(
+    tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixel_decoder = tiny_janus.pixel_decoder
+
+    def broken(codes: Tensor) -> Tensor:
+        pixels: Tensor = pixel_decoder(codes).clone()
+        pixels[1, 2, 3, 4] = torch.nan
+        return pixels
+
+    monkeypatch.setitem(vars(tiny_janus), "pixel_decoder", broken)
+    assert render_images(tiny_janus, PROMPTS, [7, 8, 9], batch_size=3).finite.tolist() == [True, False, True]
 
 
 class UncapturedGraph:

@@ -77,7 +77,7 @@ def test_an_image_is_what_its_vq_ids_decode_to(run: ConceptRun, model: str) -> N
     janus = load(model)
     assert len(row.vq_ids) == janus.image_tokens
     assert row.renderer == janus.fingerprint
-    decoded = decode_images(janus, torch.tensor([row.vq_ids]))[0]
+    decoded = decode_images(janus, torch.tensor([row.vq_ids]))[0][0]
     assert np.abs(png.decode(row.image).astype(int) - decoded.astype(int)).max() <= 1
 
 
