@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -135,6 +136,26 @@ def test_batches_that_do_not_fit_are_halved_for_every_worker_and_recorded(tmp_pa
     assert plan.shard_set.read()["batch"].to_pylist() == [2] * 10
     circumstances = plan.shard_set.circumstances
     assert (circumstances["batch_size"], circumstances["halved"]) == (2, [[0, 4], [0, 2]])
+
+
+@pytest.mark.parametrize("engine", [ThisProcess(), Processes([{}])], ids=["here", "processes"])
+def test_a_batch_that_does_not_fit_is_freed_before_it_is_tried_again(tmp_path: Path, engine: Engine) -> None:
+    class Batch:
+        pass
+
+    tried: list[weakref.ref[Batch]] = []
+
+    def behave(_: list[int], circumstances: Any) -> None:
+        assert not any(reference() for reference in tried), "still in memory"
+        batch = Batch()
+        tried.append(weakref.ref(batch))
+        try:
+            if circumstances["batch_size"] > 2:
+                raise MemoryError
+        except MemoryError as error:
+            raise BatchTooLarge(circumstances["batch_size"]) from error
+
+    assert fill(engine, squares(tmp_path / "set"), squares=setup(behave)) == [10]
 
 
 @pytest.mark.parametrize("engine", [ThisProcess(), TWO], ids=["here", "processes"])
