@@ -139,7 +139,7 @@ def suite(
         declared.store or spec.store_folder,
         declared.out or spec.results_folder,
         submissions,
-        engine.open("auto"),
+        engine.create("auto"),
     )
     remember(opened.results)
     cells = opened.cells_among(_split(declared.concepts), declared.selected_recipes())

@@ -20,7 +20,7 @@ from ecgvf.filter.clip_score import measure_clip_scores
 from ecgvf.filter.verdicts import VerdictWorker
 from ecgvf.judges.domain import domain_warning
 from ecgvf.judges.ensemble import Ensemble
-from ecgvf.judges.factory import OF_RETAINED, JudgeOptions, create_judge, weights_by_judge
+from ecgvf.judges.factory import RETAINED_JUDGE, JudgeOptions, create_judge, weights_by_judge
 from ecgvf.judges.judge import Judge
 from ecgvf.judges.judge import settings as judge_settings
 from ecgvf.judges.retained import RetainedJudges
@@ -91,7 +91,7 @@ class OpenJudges:
         self.options = options
         self.judge = open_judge(concept, model, judge, options)
         photographs = not in_nano_world(model, self.judge.name)
-        weights = weights_by_judge(options.weights).get(OF_RETAINED)
+        weights = weights_by_judge(options.weights).get(RETAINED_JUDGE)
         self.retained = RetainedJudges(self.judge, photographs=photographs, weights=weights, device=options.device)
 
     def __reduce__(self) -> tuple[Any, ...]:
