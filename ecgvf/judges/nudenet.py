@@ -63,8 +63,8 @@ class NudeNet:
     """Sees the concept if a box of an accepted label has a score of at least the threshold.
 
     The score is that of the best such box. ``weights`` names another ONNX file of NudeNet's. ``device`` is "auto" (CUDA
-    if onnxruntime has it, else the CPU), "cpu", "cuda" or "cuda:N". Raises ``JudgeError`` for an unknown label, and if the
-    package, the file or the device is missing.
+    if onnxruntime has it, else the CPU), "cpu", "cuda" or "cuda:N". Raises ``JudgeError`` for an unknown label, and if
+    the package, the file or the device is missing.
     """
 
     name = "nudenet"
