@@ -95,7 +95,7 @@ class WorkerPool:
             if job is not None:
                 schedule.again(job)
         elif isinstance(answer, BatchTooLarge) and job is not None:
-            schedule.halve_batches(job, answer.size)
+            schedule.halve_batches(job, answer)
         elif isinstance(answer, Exception):
             raise answer
         elif job is not None and isinstance(answer, pa.Table):

@@ -134,7 +134,7 @@ def test_a_worker_that_dies_before_it_reads_its_setups_is_a_dead_worker(
 def test_batches_that_do_not_fit_are_halved_for_every_worker_and_recorded(tmp_path: Path, engine: Engine) -> None:
     def behave(_: list[int], circumstances: Any) -> None:
         if circumstances["batch_size"] > 2:
-            raise BatchTooLarge(circumstances["batch_size"])
+            raise BatchTooLarge(circumstances["batch_size"], circumstances["batch_size"])
 
     plan = squares(tmp_path / "set")
     fill(engine, plan, squares=setup(behave))
@@ -158,7 +158,7 @@ def test_a_batch_that_does_not_fit_is_freed_before_it_is_tried_again(tmp_path: P
             if circumstances["batch_size"] > 2:
                 raise MemoryError
         except MemoryError as error:
-            raise BatchTooLarge(circumstances["batch_size"]) from error
+            raise BatchTooLarge(circumstances["batch_size"], circumstances["batch_size"]) from error
 
     assert fill(engine, squares(tmp_path / "set"), squares=setup(behave)) == [10]
 
