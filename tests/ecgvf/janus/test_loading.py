@@ -1,5 +1,7 @@
+import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,18 @@ def test_the_fingerprint_depends_on_the_content_alone(tiny_janus: JanusModel, ti
     shutil.copytree(tiny_path, copy)
     assert load(str(copy), device="cpu").fingerprint == tiny_janus.fingerprint
     assert load(str(build(tmp_path / "other", seed=1)), device="cpu").fingerprint != tiny_janus.fingerprint
+
+
+def test_a_file_is_hashed_again_only_if_it_has_changed(
+    tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    janus = load(str(shutil.copytree(tiny_path, tmp_path / "copy")), device="cpu")
+    before = janus.fingerprint
+    with monkeypatch.context() as patch:
+        patch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("hashed again"))
+        assert replace(janus, negative_prompt="a castle").fingerprint == before
+    (janus.path / "config.json").write_text("{}")
+    assert replace(janus, negative_prompt="a castle").fingerprint != before
 
 
 @pytest.mark.parametrize("name", ["janus-giga", "./nowhere", "/nowhere/at/all", "", "~no-such-user/x", "x" * 300])
