@@ -2,7 +2,9 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -243,7 +245,7 @@ def test_an_image_with_pixels_that_are_not_finite_is_marked(
 class UncapturedGraph:
     """Calls what a CUDA graph would replay: capturing needs a GPU, what is captured does not."""
 
-    def __init__(self, function: Callable[..., Tensor], tokens: Tensor, position: int) -> None:
+    def __init__(self, function: Callable[..., Tensor], tokens: Tensor, position: int, earlier: object) -> None:
         self.function = function
 
     def __call__(self, tokens: Tensor, position: int) -> Tensor:
@@ -258,6 +260,50 @@ def test_the_step_for_a_cuda_graph_computes_what_the_eager_step_does(
     monkeypatch.setattr(decoder, "_Graph", UncapturedGraph)
     monkeypatch.setattr(Decoder, "_eager_step", Decoder._captured_step)
     assert (render(tiny_janus).vq_ids == expected).all()
+
+
+def test_the_graphs_of_a_batch_share_their_memory_and_all_graphs_one_stream(
+    tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fakes of CUDA's classes, which replay nothing."""
+    streams: list[torch.device] = []
+    pools: list[int] = []
+
+    class Stream:
+        def __init__(self, device: torch.device) -> None:
+            streams.append(device)
+
+        def wait_stream(self, _: object) -> None:
+            pass
+
+    class Graph:
+        def pool(self) -> int:
+            return self.own
+
+        def replay(self) -> None:
+            pass
+
+    def capture(graph: Graph, pool: int | None) -> AbstractContextManager[None]:
+        graph.own = len(pools) if pool is None else pool
+        pools.append(graph.own)
+        return nullcontext()
+
+    monkeypatch.setattr(decoder, "CAPTURED_LENGTH", 8)
+    monkeypatch.setattr(decoder, "_warm_up_stream", cache(decoder._warm_up_stream.__wrapped__))
+    monkeypatch.setattr(Decoder, "_eager_step", Decoder._captured_step)
+    default = Stream(torch.device("cpu"))
+    for name, fake in {
+        "Stream": Stream,
+        "current_stream": lambda: default,
+        "stream": nullcontext,
+        "CUDAGraph": Graph,
+        "graph": capture,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    render(tiny_janus)
+    batches = sorted(set(pools))
+    assert len(batches) == 2 and pools == sorted(pools) and min(map(pools.count, batches)) > 1
+    assert streams == [torch.device("cpu")] * 2  # the default one, and that of the graphs
 
 
 def test_a_step_that_cannot_be_captured_is_computed_eagerly(
