@@ -62,7 +62,7 @@ class Judge(Protocol):
 
     @property
     def weights_hash(self) -> str:
-        """A hash of the weights, and of what else decides the answers beside the criterion and the code.
+        """A hash of the weights, and of what else decides the answers, apart from the criterion and the code.
 
         Other weights or labels must have another one, so that their verdicts go into another set.
         """
