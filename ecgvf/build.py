@@ -152,6 +152,7 @@ def build(
             options=options,
             bounds=bounds,
             encoder=encoder,
+            model=janus,
             device=device,
             set_id=images.fingerprint,
             current=False,  # a killed build leaves no single round as the dataset

@@ -145,7 +145,7 @@ def _render_file(
     model = absolute_name(renderer.name(files))
     print_lines([("model", model)])
     options = {key: value for key, value in asdict(file).items() if key != "column"}
-    where = engine.open(renderer.device)
+    where = engine.create(renderer.device)
     images = render_to_folder(model, tasks, out, adapters=files, engine=where, **options, **renderer.loading())
     found = "" if images.new else "finished before, nothing to render: "
     console.print_result(

@@ -141,7 +141,7 @@ def suite(
         declared.store or spec.store_folder,
         declared.out or spec.results_folder,
         submissions,
-        engine.open("auto"),
+        engine.create("auto"),
     )
     cells = opened.cells_among(_split(declared.concepts), declared.selected_recipes())
     if declared.out is not None and declared.declaration is not None:

@@ -24,7 +24,7 @@ from ecgvf.core.paths import data_dir
 from ecgvf.judges import Judge, JudgeOptions, create_judge
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.each import predict_each
-from ecgvf.judges.factory import OF_RETAINED, weights_by_judge
+from ecgvf.judges.factory import RETAINED_JUDGE, weights_by_judge
 from ecgvf.judges.judge import TOP_LABELS, Prediction
 from ecgvf.judges.judge import settings as judge_settings
 from ecgvf.judges.retained import RetainedJudges, predict
@@ -235,7 +235,7 @@ class EvaluationJudges:
 
     @cached_property
     def _photograph_judges(self) -> RetainedJudges:
-        weights = weights_by_judge(self.weights).get(OF_RETAINED)
+        weights = weights_by_judge(self.weights).get(RETAINED_JUDGE)
         return RetainedJudges(self._concept_judges[0], weights=weights, device=self.device)
 
     def _of_retained(self, concept: RetainedConcept) -> list[Classifier]:

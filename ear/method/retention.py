@@ -199,8 +199,8 @@ def _of_words(
     judge = create_judge(dataset.concept, dataset.model, dataset.judge, options)
     found: list[Prediction | str] = []
     for ids in vq_ids.split(JUDGED_BATCH):
-        images = list(decode_images(model, ids.to(model.device)))
-        found += predict_each(judge, images, lambda batch: judge.predict(np.stack(batch)))
+        images, _ = decode_images(model, ids.to(model.device))
+        found += predict_each(judge, list(images), lambda batch: judge.predict(np.stack(batch)))
     present: list[bool] = []
     for prompt, seen in zip(prompts, found, strict=True):
         if isinstance(seen, str):

@@ -37,7 +37,7 @@ FILES = (ADAPTER_FILE, LORA_FILE, PROMPT_RECIPE)
 """The names that an adapter's file may have."""
 _VARIANT = "-ablation"
 RUN_FACTS = {"seed", "steps", "windows", "loss_first", "loss_last", "retention_loss_last", "seconds", "ended"}
-"""What run.json says, beside the facts of the adapter."""
+"""What run.json says, besides the facts of the adapter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ def bench(
 
     The device's bandwidth (of a large copy) and peak (of a large matrix product) are measured first.
 
-    The roofline is what they allow each kernel of a batch, by the bytes that it moves and the FLOPs that it computes.
+    The roofline is the least time that these two allow for each kernel, given the bytes it moves and the FLOPs it
+    computes.
     """
     from ecgvf.janus import load
     from ecgvf.render.bench import measure_speed

@@ -63,7 +63,7 @@ def filter_pairs(
         bounds=bounds,
         device=device,
         set_id=set_id,
-        engine=engine.open(device),
+        engine=engine.create(device),
     )
     acceptance, judge = result.acceptance, result.judge
     facts = {"concept": run.concept.name, "set": acceptance.fingerprint, "judge": judge, **acceptance.summary}

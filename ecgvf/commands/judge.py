@@ -64,12 +64,14 @@ def _print_threshold(judge: str, found: "Threshold") -> None:
     console.print_result(
         {"judge": judge, **facts, "with": found.positives, "without": found.negatives},
         f"[bold]--threshold {found.value!r}[/bold] separates {found.positives} images with from "
-        f"{found.negatives} without, at a balanced accuracy of {found.balanced_accuracy:.3f} on these images, for "
-        "which it was chosen: on others expect less.",
+        f"{found.negatives} without, at a balanced accuracy of {found.balanced_accuracy:.3f} on these images, on "
+        "which it was chosen; expect less on other images.",
     )
 
 
 def _print_predictions(judge: "Judge", predictions: "Sequence[tuple[Path, Prediction | str]]") -> None:
+    from ecgvf.judges.ensemble import criteria, near_miss
+
     decides = bool(judge.criterion.accepted)
     table = console.table("image", *(["present", "score"] if decides else []), "sees", title=console.escape(judge.name))
     rows: list[dict[str, Any]] = []
@@ -79,7 +81,7 @@ def _print_predictions(judge: "Judge", predictions: "Sequence[tuple[Path, Predic
             answer, score, seen = "", "", found
         else:
             rows.append({"picture": str(file), **asdict(found)})
-            near = judge.criterion.near_miss(found.top_labels)
+            near = near_miss(criteria(judge), found.top_labels)
             answer = "yes" if found.present else f"no, near miss: {near}" if near is not None else "no"
             score, seen = f"{found.score:.3f}", _labels(found)
         table.add_row(*map(console.escape, (str(file), *((answer, score) if decides else ()), seen)))

@@ -150,7 +150,7 @@ class EngineArguments:
         typer.Option(help="With Ray: retries of a shard whose worker died.", show_default="3"),
     ] = None
 
-    def open(self, device: str) -> "Engine":
+    def create(self, device: str) -> "Engine":
         """The engine of these options. Raises ``SettingsError``."""
         from ecgvf.engine import local_engine
 
@@ -244,7 +244,10 @@ class BoundsArguments:
 
     seeds: Annotated[int, typer.Option(help="Number of seeds to render each prompt from.")] = 1
     share: Annotated[
-        float, typer.Option(help="Share of the seeds, 0 to 1, with which a pair must pass the accept rule.")
+        float,
+        typer.Option(
+            help="Minimum share of the seeds, above 0 and at most 1, with which a pair must pass the accept rule."
+        ),
     ] = 1.0
     clip_floor: Annotated[
         float | None,

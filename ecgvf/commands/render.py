@@ -43,7 +43,7 @@ def render(
         temperature=temperature,
         raw_control_tokens=raw_control_tokens,
         set_id=set_id,
-        engine=engine.open(rendering.device),
+        engine=engine.create(rendering.device),
     )
     images, summary = result.images, result.images.summary
     console.print_result(

@@ -44,11 +44,14 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
 
 
 class BatchTooLarge(Exception):
-    """A batch of ``size`` tasks does not fit in memory: make the shard again in batches of half the size."""
+    """A batch does not fit in memory: make the shard again in smaller ones.
 
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self.size = size
+    ``size`` is the set's batch size, ``tried`` the number of tasks in the batch: a shard may have fewer than ``size``.
+    """
+
+    def __init__(self, size: int, tried: int) -> None:
+        super().__init__(size, tried)
+        self.size, self.tried = size, tried
 
 
 class ShardSet:
@@ -154,16 +157,17 @@ class ShardSet:
             self.announce()
         return self.record_circumstances(**circumstances)
 
-    def halve_batches(self, size: int) -> JSON:
-        """Record that the missing shards are made in batches of half of ``size``; return the new circumstances.
+    def halve_batches(self, tried: int) -> JSON:
+        """Record that the missing shards are made in batches of half of ``tried``; return the new circumstances.
 
         Their ``halved`` lists each change: the number of shards written before it, and the new size.
         """
-        console.note(f"no memory for {size} images at once: going on with {size // 2}")
+        size = tried // 2
+        console.note(f"no memory for {tried} images at once: going on with {size}")
         header = self._header()
         recorded: JSON = header["circumstances"]
-        halved = [*recorded.get("halved", []), [len(self.shards()), size // 2]]
-        recorded |= {"batch_size": size // 2, "halved": halved}
+        halved = [*recorded.get("halved", []), [len(self.shards()), size]]
+        recorded |= {"batch_size": size, "halved": halved}
         write_atomic(self.path / "settings.json", pretty_json(header))
         return self.circumstances
 

@@ -73,7 +73,7 @@ class _HostPool:
                 try:
                     table = self._host.run(job.setup, schedule.tasks(job), job.circumstances, advance)
                 except BatchTooLarge as error:
-                    schedule.halve_batches(job, error.size)
+                    schedule.halve_batches(job, error)
                 else:
                     schedule.write(job, table)
         return schedule.due

@@ -11,8 +11,8 @@ from ecgvf.core.shard_set import BatchTooLarge
 from ecgvf.engine.schedule import Job, Schedule, open_schedule
 from ecgvf.engine.work import Description, FillPlan
 
-_STARTING = "their start"
-"""In place of a shard's path, for workers that die before they get a shard."""
+_STARTING = "while starting"
+"""When workers died that had no shard yet."""
 
 
 class WorkerDied(Exception):
@@ -91,21 +91,21 @@ class WorkerPool:
 
     def _take(self, schedule: Schedule, job: Job | None, answer: Any) -> None:
         if isinstance(answer, WorkerDied):
-            self._count_death(schedule.location(job) if job is not None else _STARTING, answer)
+            self._count_death(_STARTING if job is None else f"while making {schedule.location(job)}", answer)
             if job is not None:
                 schedule.again(job)
         elif isinstance(answer, BatchTooLarge) and job is not None:
-            schedule.halve_batches(job, answer.size)
+            schedule.halve_batches(job, answer)
         elif isinstance(answer, Exception):
             raise answer
         elif job is not None and isinstance(answer, pa.Table):
             schedule.write(job, answer)
 
-    def _count_death(self, what: str, death: WorkerDied) -> None:
-        self._deaths[what] = self._deaths.get(what, 0) + 1
-        if self._deaths[what] > self._retries:
+    def _count_death(self, when: str, death: WorkerDied) -> None:
+        self._deaths[when] = count = self._deaths.get(when, 0) + 1
+        died = f"a worker died {when} ({death})" if count == 1 else f"{count} workers died {when} (the last: {death})"
+        if count > self._retries:
             raise EngineError(
-                f"{self._deaths[what]} workers died at {what}, the last one by {death}: if memory was short, use a "
-                "smaller --batch-size; run the same command again to resume"
+                f"{died}: if memory ran out, use a smaller --batch-size; run the same command again to resume"
             ) from death
-        console.note(f"a worker died at {what} ({death}): another worker takes over")
+        console.note(f"a worker died {when} ({death}): another worker takes over")

@@ -32,6 +32,7 @@ def serve(connection: "Connection[Any, Any]") -> None:
                 error.add_note("".join(traceback.format_exception(error)))  # which pickling loses
             answer = error
         connection.send_bytes(cloudpickle.dumps(answer))
+        del answer  # an error holds the frames that raised it, and with them a batch that did not fit in memory
 
 
 def _end_with(parent: int) -> None:

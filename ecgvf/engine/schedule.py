@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from ecgvf.core import console
 from ecgvf.core.files import JSON
+from ecgvf.core.shard_set import BatchTooLarge
 from ecgvf.engine.work import Description, FillPlan
 
 
@@ -97,10 +98,10 @@ class Schedule:
         """Hand a shard out again, before all others."""
         self._ready[job.plan].appendleft(job.index)
 
-    def halve_batches(self, job: Job, size: int) -> None:
-        """Halve the set's batches of ``size``, which did not fit in memory, and hand the shard out again."""
-        if self._recorded(job.plan)["batch_size"] == size:
-            self._circumstances[job.plan] = self._plans[job.plan].shard_set.halve_batches(size)
+    def halve_batches(self, job: Job, error: BatchTooLarge) -> None:
+        """Halve the batch that did not fit in memory, unless the set's are smaller by now; hand the shard out again."""
+        if self._recorded(job.plan)["batch_size"] == error.size:
+            self._circumstances[job.plan] = self._plans[job.plan].shard_set.halve_batches(error.tried)
         self.again(job)
 
     def _recorded(self, number: int) -> JSON:

@@ -31,7 +31,7 @@ class Worker(Protocol):
         """The table of one shard.
 
         ``tasks`` is ``FillPlan.tasks(index)``; ``circumstances`` are the set's. Calls ``advance(n)`` after each ``n``
-        tasks. Raises ``BatchTooLarge`` if a batch of ``circumstances["batch_size"]`` does not fit in memory.
+        tasks. Raises ``BatchTooLarge`` if a batch of up to ``circumstances["batch_size"]`` does not fit in memory.
         """
 
 

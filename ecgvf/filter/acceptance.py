@@ -18,6 +18,7 @@ from ecgvf.filter import decisions
 from ecgvf.filter.accept import RULE, accept_record
 from ecgvf.filter.bounds import change
 from ecgvf.filter.clip_score import CLIP_SCORES, ClipScore
+from ecgvf.judges.ensemble import label_prefix, near_miss
 from ecgvf.judges.judge import Criterion
 from ecgvf.pairs.splits import counts_text
 
@@ -83,7 +84,7 @@ class FilterResult:
 
 
 class _Rendered:
-    """Who has an image in ``images``: read if it is needed, and then once, since the files hold the images as well."""
+    """Which records have an image; read on first use, once."""
 
     def __init__(self, images: StageSet) -> None:
         self.images = images
@@ -147,6 +148,13 @@ def criterion_of(verdicts: StageSet) -> Criterion:
     stored = {field.name: verdicts.settings[field.name] for field in fields(Criterion)}
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
     return Criterion(**values)
+
+
+def criteria_of(verdicts: StageSet) -> dict[str, Criterion]:
+    """``ensemble.criteria`` of a verdict set's judge."""
+    members = [verdicts.run.open(VERDICTS, part) for part in verdicts.settings.get("parts", [])]
+    by_prefix = {label_prefix(member.settings["judge"]): criterion_of(member) for member in members}
+    return by_prefix or {"": criterion_of(verdicts)}
 
 
 def _write(run: ConceptRun, settings: Mapping[str, Any], rendered: _Rendered, *, current: bool = True) -> FilterResult:
@@ -230,13 +238,13 @@ def _summary(acceptance: StageSet, verdicts: Verdicts) -> dict[str, Any]:
     pairs, rows = acceptance.source(PAIRS).records(PromptPair), acceptance.records(Acceptance)
     splits = Counter(pair.split for pair in pairs)
     accepted = Counter(pair.split for pair, row in zip(pairs, rows, strict=True) if row.accepted)
-    criterion = criterion_of(acceptance.source(VERDICTS))
+    criteria = criteria_of(acceptance.source(VERDICTS))
     absent = [
         verdicts[row.record_id]["target"]
         for pair, row in zip(pairs, rows, strict=True)
         if row.reason == "target_absent" and pair.split != "retain"
     ]
-    near_misses = [criterion.near_miss(verdict.top_labels) for verdict in absent]
+    near_misses = [near_miss(criteria, verdict.top_labels) for verdict in absent]
     counts: dict[str, int] = {}
     for split, key in _COUNTS.items():
         if split != "retain" or splits[split]:

@@ -13,20 +13,21 @@ from ecgvf.core import console
 from ecgvf.core.concepts import Concept
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
-from ecgvf.engine import Engine, FillPlan, Setup, local_engine
+from ecgvf.engine import Engine, FillPlan, Pool, Setup, ThisProcess, local_engine
 from ecgvf.filter.acceptance import FilterResult, write_acceptance
 from ecgvf.filter.bounds import Bounds
 from ecgvf.filter.clip_score import measure_clip_scores
 from ecgvf.filter.verdicts import VerdictWorker
 from ecgvf.judges.domain import domain_warning
 from ecgvf.judges.ensemble import Ensemble
-from ecgvf.judges.factory import OF_RETAINED, JudgeOptions, create_judge, weights_by_judge
+from ecgvf.judges.factory import RETAINED_JUDGE, JudgeOptions, create_judge, weights_by_judge
 from ecgvf.judges.judge import Judge
 from ecgvf.judges.judge import settings as judge_settings
 from ecgvf.judges.retained import RetainedJudges
 from ecgvf.world.domain import in_nano_world
 
 if TYPE_CHECKING:
+    from ecgvf.janus import JanusModel
     from ecgvf.judges.clip import Encoder
     from ecgvf.render import RenderOptions
 
@@ -38,6 +39,7 @@ def filter_images(
     options: JudgeOptions | None = None,
     bounds: Bounds | None = None,
     encoder: "Encoder | None" = None,
+    model: "JanusModel | None" = None,
     device: str = "auto",
     set_id: str | None = None,
     current: bool = True,
@@ -47,25 +49,31 @@ def filter_images(
 
     ``judge`` is a name, or a ``Judge``; None: see ``create_judge``. Missing images, including those of the further
     seeds in ``bounds``, are rendered first, and each shard is judged as soon as it is rendered. ``encoder`` is the CLIP
-    model that ``bounds`` need; None: it is opened. With ``current`` False, the current dataset stays as it is.
-    ``engine`` None is ``local_engine(device)``. Raises ``JudgeError``, and as ``render`` does.
+    model that ``bounds`` need; None: it is opened. ``model`` is the one that renders, if it is loaded already; then all
+    is done in this process. With ``current`` False, the current dataset stays as it is. ``engine`` None is
+    ``local_engine(device)``. Raises ``JudgeError``, and as ``render`` does.
     """
-    from ecgvf.render import existing_images, missing_options, rendering_model  # PyTorch takes seconds
+    from ecgvf.render import existing_images, rendering_model  # PyTorch takes seconds
 
-    options = replace(options or JudgeOptions(), device=device)
-    bounds, engine = bounds or Bounds(), engine or local_engine(device)
-    model = rendering_model(run, set_id)
+    options, bounds = replace(options or JudgeOptions(), device=device), bounds or Bounds()
+    engine = ThisProcess() if model is not None else engine or local_engine(device)
+    renderer = rendering_model(run, set_id)
     # Before hours of rendering, so that a wrong name or a missing file costs none.
-    opened = OpenJudges(run.concept, model, judge, options)
+    opened = OpenJudges(run.concept, renderer, judge, options)
     encoder = encoder if encoder is not None else open_encoder(bounds, device)
     pairs = run.current(PAIRS) if set_id is None else run.open(IMAGES, set_id).source(PAIRS)
     opened.retained.settings(sorted(set(_retained_concepts(pairs).values())))
-    if (warning := domain_warning(opened.judge, model)) is not None:
+    if (warning := domain_warning(opened.judge, renderer)) is not None:
         console.note(warning)
     images = existing_images(run, set_id)
-    missing = None if images is not None else missing_options(run, device=device)
-    images, verdicts = _render_and_judge(run, pairs, images, missing, opened, engine)
-    measured = measure_bounds(images, verdicts, opened, bounds, encoder, engine)
+    rendering = _render_options(run, images, model, device)
+    setups = _setups(opened, _retained_concepts(pairs))
+    if images is None or bounds.seeds > 1:
+        setups[IMAGES.name] = rendering.setup(run.concept)
+    with engine.open(setups) as pool:
+        images, verdicts = _render_and_judge(pairs, images, rendering, opened, pool)
+        by_seed = [verdicts, *_judge_further_seeds(images, pairs, rendering, bounds.seeds - 1, opened, pool)]
+    measured = measure_bounds(images, by_seed, bounds, encoder)
     images.finish({})  # a set selected by ``set_id`` becomes current
     return write_acceptance(images, verdicts, measured, current=current)
 
@@ -91,7 +99,7 @@ class OpenJudges:
         self.options = options
         self.judge = open_judge(concept, model, judge, options)
         photographs = not in_nano_world(model, self.judge.name)
-        weights = weights_by_judge(options.weights).get(OF_RETAINED)
+        weights = weights_by_judge(options.weights).get(RETAINED_JUDGE)
         self.retained = RetainedJudges(self.judge, photographs=photographs, weights=weights, device=options.device)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -127,40 +135,60 @@ class VerdictSetup:
         yield VerdictWorker(judge, self.opened.retained, self.retained_concepts)
 
 
+def _render_options(
+    run: ConceptRun, images: StageSet | None, model: "JanusModel | None", device: str
+) -> "RenderOptions":
+    """How ``images`` were rendered; if they are None, how they are to be."""
+    from ecgvf.render import RenderOptions, missing_options, render_options
+
+    if images is None:
+        options = missing_options(run, device=device)
+    else:
+        options = RenderOptions(**render_options(images), device=device)
+    return options if model is None else replace(options, model=model)
+
+
 def _render_and_judge(
-    run: ConceptRun,
     pairs: StageSet,
     images: StageSet | None,
-    missing: "RenderOptions | None",
+    rendering: "RenderOptions",
     opened: OpenJudges,
-    engine: Engine,
+    pool: Pool,
     *,
     current: bool = True,
 ) -> tuple[StageSet, StageSet]:
-    """Render ``images`` if they are None (as ``missing`` says) and judge them; return both sets, finished.
+    """Render ``images`` if they are None (as ``rendering`` says) and judge them; return both sets, finished.
 
     ``current`` as in ``finish_images``.
     """
-    retained_concepts = _retained_concepts(pairs)
-    setups: dict[str, Setup] = dict(_setups(opened, retained_concepts))
-    if missing is not None:
-        setups[IMAGES.name] = missing.setup(run.concept)
-    with engine.open(setups) as pool:
-        plans = []
-        if images is None:
-            assert missing is not None
-            images = missing.image_set(run, pairs, pool.describe(IMAGES.name).facts)
-            plans.append(missing.fill_plan(images, pairs, current=current))
-        shards = len(plans[0].sizes) if plans else len(images.shards())
-        sets = _verdict_sets(images, opened, retained_concepts)
-        pool.fill(*plans, *_plans(images, shards, sets, opened))
-    if missing is not None:
+    plans = []
+    if images is None:
+        images = rendering.image_set(pairs.run, pairs, pool.describe(IMAGES.name).facts)
+        plans.append(rendering.fill_plan(images, pairs, current=current))
+    shards = len(plans[0].sizes) if plans else len(images.shards())
+    sets = _verdict_sets(images, opened, _retained_concepts(pairs))
+    pool.fill(*plans, *_plans(images, shards, sets, opened))
+    if plans:
         from ecgvf.render import finish_images
 
         finish_images(images, current=current)
     for verdicts in sets:
         verdicts.finish({} if verdicts.finished else _summary(verdicts), current=current and verdicts is sets[-1])
     return images, sets[-1]
+
+
+def _judge_further_seeds(
+    images: StageSet, pairs: StageSet, rendering: "RenderOptions", seeds: int, opened: OpenJudges, pool: Pool
+) -> Iterator[StageSet]:
+    """The verdicts on the images of each of the ``seeds`` seeds after that of ``images``, which ``rendering`` made."""
+    from ecgvf.render import image_facts
+
+    batch_size = images.circumstances["batch_size"] if seeds else None
+    for offset in range(1, seeds + 1):
+        further = replace(rendering, further_seed=rendering.further_seed + offset, batch_size=batch_size)
+        # A finished set needs no model to be found.
+        known = further.image_set(images.run, pairs, image_facts(images))
+        yield _render_and_judge(pairs, known if known.finished else None, further, opened, pool, current=False)[1]
 
 
 # Each member of an ensemble has a verdict set of its own, before the set of the judge itself
@@ -226,27 +254,15 @@ def _retained_concepts(pairs: StageSet) -> dict[str, str]:
 
 
 def measure_bounds(
-    images: StageSet,
-    verdicts: StageSet,
-    opened: OpenJudges,
-    bounds: Bounds,
-    encoder: "Encoder | None",
-    engine: Engine,
+    images: StageSet, by_seed: Sequence[StageSet], bounds: Bounds, encoder: "Encoder | None"
 ) -> dict[str, Any]:
-    """Render, judge and measure what ``bounds`` need; return them as settings of an acceptance set."""
-    from ecgvf.render import RenderOptions, render_options
+    """Measure what ``bounds`` need; return them as settings of an acceptance set.
 
+    ``by_seed`` are the verdicts on ``images``, then those on the images of the further seeds.
+    """
     settings: dict[str, Any] = {}
     if bounds.seeds > 1:
-        by_seed, pairs, options = [verdicts], images.source(PAIRS), render_options(images)
-        for offset in range(1, bounds.seeds):
-            further = RenderOptions(
-                **options | {"further_seed": options["further_seed"] + offset},
-                device=opened.options.device,
-                batch_size=images.circumstances["batch_size"],
-            )
-            by_seed.append(_render_and_judge(images.run, pairs, None, further, opened, engine, current=False)[1])
-        settings |= {"share": bounds.share, "verdicts": [seed.fingerprint for seed in by_seed]}
+        settings |= {"share": bounds.share, "verdicts": [verdicts.fingerprint for verdicts in by_seed]}
     if encoder is not None:
         settings |= {"clip_floor": bounds.clip_floor, "likeness": measure_clip_scores(images, encoder).fingerprint}
     if bounds.most_change is not None:

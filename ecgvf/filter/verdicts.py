@@ -49,15 +49,17 @@ class VerdictWorker:
         renderings = from_table(Rendering, tasks[0])
         with num_threads(circumstances["threads"]):
             if isinstance(self._judge, Ensemble):
-                rows = _combine(self._judge, [self._own(from_table(Verdict, table)) for table in tasks[1:]])
+                rows = _combine(
+                    self._judge, [self._without_retained(from_table(Verdict, table)) for table in tasks[1:]]
+                )
             else:
-                rows = judge_renderings(self._judge, self._own(renderings))
+                rows = judge_renderings(self._judge, self._without_retained(renderings))
             rows += judge_retained(self._retained, renderings, self._retained_concepts)
         advance(1)
         return to_table(Verdict, rows)
 
-    def _own(self, records: Sequence[T]) -> list[T]:
-        """Without those of the retain split, which ``judge_retained`` judges."""
+    def _without_retained(self, records: Sequence[T]) -> list[T]:
+        """``records`` without those of the retain split, which ``judge_retained`` judges."""
         return [record for record in records if record.record_id not in self._retained_concepts]
 
 

@@ -1,6 +1,7 @@
 """Run the language model while decoding: the prompts first, then one image token of every row per step."""
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,8 @@ CAPTURED_LENGTH = 64
 class Decoder:
     """The hidden states of R rows of one batch.
 
-    Call ``prefill`` first, then ``step`` for every token but the last. Neither waits for the device.
+    Call ``prefill`` first, then ``step`` for every token but the last. ``step`` waits for the device only when it
+    captures a graph.
     """
 
     def __init__(self, model: JanusModel, input_ids: Tensor, attention_mask: Tensor, cache: KVCache) -> None:
@@ -77,8 +79,11 @@ class Decoder:
         longest = self._cache.layers.shape[4]
         end = min(-(-(self._length + 1) // CAPTURED_LENGTH) * CAPTURED_LENGTH, longest)
         if end not in self._graphs:
+            earlier = next(reversed(self._graphs.values()), None)
             try:
-                self._graphs[end] = _Graph(lambda *inputs: self._masked_step(*inputs, end=end), tokens, self._length)
+                self._graphs[end] = _Graph(
+                    lambda *inputs: self._masked_step(*inputs, end=end), tokens, self._length, earlier
+                )
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
@@ -103,18 +108,33 @@ class Decoder:
         return rms_norm(self._language_model.norm, states)
 
 
-class _Graph:
-    """A CUDA graph of a function of tokens and position. The function may allocate only from the capture's pool."""
+@cache
+def _warm_up_stream(device: torch.device) -> torch.cuda.Stream:
+    """The same for all graphs: PyTorch keeps memory for every stream that was used."""
+    return torch.cuda.Stream(device)
 
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], tokens: Tensor, position: int) -> None:
+
+class _Graph:
+    """A CUDA graph of a function of tokens and position. The function may allocate only from the capture's pool.
+
+    The pool is that of ``earlier``, which must not be replayed any more: this graph overwrites what it computed.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Tensor, Tensor], Tensor],
+        tokens: Tensor,
+        position: int,
+        earlier: "_Graph | None",
+    ) -> None:
         self._tokens, self._position = tokens.clone(), torch.tensor([position], device=tokens.device)
-        warm_up = torch.cuda.Stream()
+        warm_up = _warm_up_stream(tokens.device)
         warm_up.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(warm_up):  # libraries initialise on their first call, which must not be captured
             function(self._tokens, self._position)
         torch.cuda.current_stream().wait_stream(warm_up)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        with torch.cuda.graph(self._graph, pool=None if earlier is None else earlier._graph.pool()):
             self._states = function(self._tokens, self._position)
 
     def __call__(self, tokens: Tensor, position: int) -> Tensor:

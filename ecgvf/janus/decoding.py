@@ -15,7 +15,7 @@ from ecgvf.janus.kv_cache import allocate_kv_cache
 from ecgvf.janus.model import JanusModel
 from ecgvf.janus.pixels import decode_images
 from ecgvf.janus.prompting import generation_ids, unconditional_ids
-from ecgvf.janus.sampling import Sampling, processed_logits, sample_tokens, uniform_noise
+from ecgvf.janus.sampling import Sampling, sample_tokens, uniform_noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,12 @@ class GenerationOptions:
     negative_prompt: str | None = None
     """What guidance leads away from; "" is the empty prompt. None: the model's own negative prompt, else the empty
     one."""
-    log_probabilities: bool = False
-    """Whether to return the log-probabilities of the image tokens."""
 
     def batch(self, rows: slice) -> "GenerationOptions":
         """The options for the prompts in ``rows``."""
         prefix = None if self.prefix is None else self.prefix[rows]
         guidance = None if self.guidance is None else self.guidance[rows]
-        return GenerationOptions(prefix, guidance, self.negative_prompt, self.log_probabilities)
+        return GenerationOptions(prefix, guidance, self.negative_prompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +45,6 @@ class ImageTokens:
     """int64 [B, T], in raster order."""
     finite: Tensor
     """bool [B]: False if a logit was NaN or infinite, in which case the tokens mean nothing."""
-    log_probabilities: Tensor | None
-    """float32 [B, T] in nats, under the distribution that each token is sampled from (with temperature 1 for 0)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +56,7 @@ class RenderedImages:
     pixels: NDArray[np.uint8]
     """RGB [N, H, W, 3]."""
     finite: NDArray[np.bool_]
-    """[N]: False if a logit was NaN or infinite, in which case the image means nothing."""
-    log_probabilities: NDArray[np.float32] | None
-    """[N, T], as in ``ImageTokens``; None unless the options request them."""
+    """[N]: False if a logit or a pixel was NaN or infinite, in which case the image means nothing."""
 
 
 def render_images(
@@ -86,18 +80,15 @@ def render_images(
     vq_ids = np.empty((count, model.image_tokens), dtype=np.int64)
     pixels = np.empty((count, size, size, 3), dtype=np.uint8)
     finite = np.empty(count, dtype=np.bool_)
-    log_probabilities = np.empty(vq_ids.shape, dtype=np.float32) if options.log_probabilities else None
     step = batch_size or model.default_batch_size()
     for start in range(0, count, step):
         batch = slice(start, start + step)
         uniform = uniform_noise(seeds[batch], model.image_tokens)
         images = generate_image_tokens(model, prompts[batch], uniform, sampling, options.batch(batch))
         vq_ids[batch] = images.vq_ids.cpu().numpy()
-        finite[batch] = images.finite.cpu().numpy()
-        if log_probabilities is not None and images.log_probabilities is not None:
-            log_probabilities[batch] = images.log_probabilities.cpu().numpy()
-        pixels[batch] = decode_images(model, images.vq_ids)
-    return RenderedImages(vq_ids, pixels, finite, log_probabilities)
+        pixels[batch], finite[batch] = decode_images(model, images.vq_ids)
+        finite[batch] &= images.finite.cpu().numpy()
+    return RenderedImages(vq_ids, pixels, finite)
 
 
 @torch.inference_mode()
@@ -125,7 +116,6 @@ def generate_image_tokens(
     uniform, prefix = uniform.to(device), prefix.to(device)
     vq_ids = torch.empty(count, new_tokens, dtype=torch.int64, device=device)
     sums = torch.zeros(count, dtype=torch.float32, device=device)
-    log_probabilities = torch.empty(vq_ids.shape, device=device) if options.log_probabilities else None
     config = model.language_model.config
     with allocate_kv_cache(config, rows, prompt_length + new_tokens, model.dtype, device) as cache:
         decoder = Decoder(model, input_ids, attention_mask, cache)
@@ -136,13 +126,10 @@ def generate_image_tokens(
             tokens = sample_tokens(step_logits, uniform[:, step], sampling)
             if options.prefix is not None:
                 tokens = torch.where(prefix[:, step] < 0, tokens, prefix[:, step])
-            if log_probabilities is not None:
-                distribution = processed_logits(step_logits, sampling).log_softmax(dim=-1)
-                log_probabilities[:, step] = distribution.gather(-1, tokens[:, None]).squeeze(-1)
             vq_ids[:, step] = tokens
             if step + 1 < new_tokens:
                 states = decoder.step(tokens.repeat(2) if guided else tokens)
-    return ImageTokens(vq_ids, sums.isfinite(), log_probabilities)
+    return ImageTokens(vq_ids, sums.isfinite())
 
 
 def _input_ids(
@@ -168,5 +155,5 @@ def _guidance(options: GenerationOptions, sampling: Sampling, count: int) -> Ten
     """Guidance scale of each image, float32 [B, 1]."""
     scales = [sampling.guidance] * count if options.guidance is None else list(options.guidance)
     if len(scales) != count or not all(scale >= 0 for scale in scales):
-        raise SettingsError(f"guidance is {scales}: {count} numbers from 0 up are expected")
+        raise SettingsError(f"guidance is {scales}: expected {count} numbers, each at least 0")
     return torch.tensor(scales, dtype=torch.float32)[:, None]

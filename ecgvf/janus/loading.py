@@ -44,7 +44,8 @@ def load(
     ``raw_control_tokens``: obey control tokens inside a prompt instead of reading them as text.
 
     Raises ``SettingsError`` for an unknown device, ``ModelError`` for an unknown name or dtype and for a checkpoint
-    that is not Janus in the layout of transformers, ``HubError`` if the model cannot be downloaded.
+    that is not Janus in the layout of transformers, lacks weights, or does not fit in the GPU's memory, ``HubError`` if
+    the model cannot be downloaded.
     """
     torch_device = resolve_device(device)
     if torch_device.type == "cuda" and torch_device.index is not None:  # where CUDA graphs are captured
@@ -56,13 +57,26 @@ def load(
     _check_config(folder, str(folder))
     try:
         with silent_transformers():
-            model: Any = JanusForConditionalGeneration.from_pretrained(folder, dtype=torch_dtype, local_files_only=True)
+            loaded: Any = JanusForConditionalGeneration.from_pretrained(
+                folder, dtype=torch_dtype, local_files_only=True, output_loading_info=True
+            )
             processor = JanusProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise ModelError(f"cannot load the model in {folder}: {first_line(error)}; is the folder complete?") from error
-    model = model.eval().requires_grad_(False).to(torch_device)
-    join_projections(model.model.language_model)
-    model.model.vqmodel.decoder.to(memory_format=torch.channels_last)  # the faster layout for convolutions
+    model, loading_info = loaded
+    if missing := sorted(loading_info["missing_keys"]):
+        raise ModelError(
+            f"{folder} lacks weights ({', '.join(missing[:3])}), which would be random: is the folder complete?"
+        )
+    try:
+        model = model.eval().requires_grad_(False).to(torch_device)
+        join_projections(model.model.language_model)
+        model.model.vqmodel.decoder.to(memory_format=torch.channels_last)  # the faster layout for convolutions
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"{torch_device} does not have enough memory for the weights of {name_or_path}: use a smaller model, or "
+            "another --device"
+        ) from error
     return JanusModel(absolute_name(name_or_path), folder, model, processor, raw_control_tokens)
 
 

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,9 @@ class JanusModel:
         """
         room = 2**30
         if self.device.type == "cuda":
-            room = torch.cuda.mem_get_info(self.device)[0] // 2
+            # PyTorch keeps what it freed, and uses it again.
+            cached = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+            room = (torch.cuda.mem_get_info(self.device)[0] + cached) // 2
         return self.batch_size_within(room)
 
     def batch_size_within(self, room: int) -> int:
@@ -138,8 +140,15 @@ def files_fingerprint(folder: Path) -> str:
 
 
 def _sha256(file: Path) -> str:
-    blob = file.resolve().name
-    if file.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob):
-        return blob  # the Hub's cache names a large file by its SHA-256
+    blob = file.resolve()
+    if file.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob.name):
+        return blob.name  # the Hub's cache names a large file by its SHA-256
+    state = blob.stat()
+    return _content_sha256(blob, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _content_sha256(file: Path, size: int, mtime_ns: int) -> str:
+    """Cached, as an evaluation asks often, and the weights may be 14 GB; a file that changes has another time."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -30,7 +30,7 @@ class Classifier(ABC):
     """Images per forward pass."""
     _network: Any
     _settings: JSON
-    """What decides the answers beside the network's tensors and the code."""
+    """What decides the answers, apart from the network's tensors and the code."""
 
     def __init__(self, name: str, classes: Sequence[Sequence[str]], criterion: Criterion, device: str = "cpu") -> None:
         self.name = name

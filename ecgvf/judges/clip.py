@@ -42,7 +42,7 @@ class Encoder:
         source = source or DEFAULT
         try:
             with offline_if_unreachable(source):
-                loaded: Any = CLIPModel.from_pretrained(source, output_loading_info=True)
+                loaded: Any = CLIPModel.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
                 self._processor: Any = AutoProcessor.from_pretrained(source)
                 model, loading_info = loaded
                 self._settings = {
@@ -100,7 +100,7 @@ class Clip(Classifier):
 
     def __init__(self, criterion: Criterion, *, weights: str | None = None, device: str = "cpu") -> None:
         texts = list(dict.fromkeys([*criterion.accepted, *criterion.against]))
-        if len(texts) == len(criterion.accepted):
+        if set(criterion.against) <= set(criterion.accepted):
             raise JudgeError("judge clip has nothing to contrast the concept with: name texts with --contrast")
         super().__init__("clip", [(text,) for text in texts], criterion, device)
         self._encoder = Encoder(weights, device)

@@ -1,7 +1,7 @@
 """Several judges combined: ``--judge resnet50+clip --combine all``."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median_low
 from typing import Literal
 
@@ -25,7 +25,7 @@ class Ensemble:
         self.criterion = Criterion(
             label_set="+".join(judge.criterion.label_set for judge in judges),
             accepted=tuple(dict.fromkeys(label for judge in judges for label in judge.criterion.accepted)),
-            near=tuple(f"{judge.name}: {label}" for judge in judges for label in judge.criterion.near),
+            near=tuple(f"{label_prefix(judge.name)}{label}" for judge in judges for label in judge.criterion.near),
         )
 
     @property
@@ -49,9 +49,30 @@ class Ensemble:
             present=votes >= needed,
             score=_SCORE[self.combine]([prediction.score for prediction in predictions]),
             top_labels=tuple(
-                (f"{judge.name}: {label}", score)
+                (f"{label_prefix(judge.name)}{label}", score)
                 for judge, prediction in zip(self.judges, predictions, strict=True)
                 for label, score in prediction.top_labels
             ),
             boxes=tuple(box for prediction in predictions for box in prediction.boxes),
         )
+
+
+def label_prefix(name: str) -> str:
+    """What the labels of the judge ``name`` begin with in an ensemble's predictions."""
+    return f"{name}: "
+
+
+def criteria(judge: Judge) -> dict[str, Criterion]:
+    """What the labels in a prediction of ``judge`` begin with → the criterion of the judge that they are from."""
+    if isinstance(judge, Ensemble):
+        return {label_prefix(member.name): member.criterion for member in judge.judges}
+    return {"": judge.criterion}
+
+
+def near_miss(by_prefix: Mapping[str, Criterion], top_labels: tuple[tuple[str, float], ...]) -> str | None:
+    """``Criterion.near_miss`` of the first judge of ``criteria`` that has one in a prediction's ``top_labels``."""
+    for prefix, criterion in by_prefix.items():
+        own = tuple((label.removeprefix(prefix), score) for label, score in top_labels if label.startswith(prefix))
+        if (label := criterion.near_miss(own)) is not None:
+            return prefix + label
+    return None

@@ -34,7 +34,7 @@ NAMES = (
 )
 """The judges of this package, as ``--judge`` names them."""
 
-OF_RETAINED = "resnet50"
+RETAINED_JUDGE = "resnet50"
 """The judge of retained concepts for which the concept's own judge has no label: NudeNet knows no castle."""
 
 _TAKES_MODEL = {family: bool(model) for family, _, model in (name.partition(":") for name in NAMES)}
@@ -152,14 +152,14 @@ def _weights(names: list[str], options: JudgeOptions) -> dict[str, str]:
     """
     if options.weights is None:
         return {}
-    weights, known = weights_by_judge(options.weights), {*names, OF_RETAINED}
+    weights, known = weights_by_judge(options.weights), {*names, RETAINED_JUDGE}
     if len(names) == 1 and not set(weights) & known:
         weights = {names[0]: _at_home(options.weights)}
     else:
         if not set(weights) <= known or not all(weights.values()):
             raise JudgeError(
                 f"--weights of several judges: write NAME=WEIGHTS, separated by commas; NAME is one of "
-                f"{', '.join([*names, *({OF_RETAINED} - {*names})])}"
+                f"{', '.join([*names, *({RETAINED_JUDGE} - {*names})])}"
             )
     for name in weights:
         if name.startswith("nano-"):

@@ -28,7 +28,11 @@ class HuggingFace(Classifier):
             with offline_if_unreachable(source):
                 self._processor: Any = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
                 network, loading_info = AutoModelForImageClassification.from_pretrained(
-                    source, use_safetensors=None, trust_remote_code=False, output_loading_info=True
+                    source,
+                    dtype=torch.float32,
+                    use_safetensors=None,
+                    trust_remote_code=False,
+                    output_loading_info=True,
                 )
                 # As the files have them: what the library adds changes with its version.
                 self._settings = {

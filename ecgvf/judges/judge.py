@@ -35,8 +35,8 @@ class Criterion:
         return cls(label_set="given", accepted=labels, top_k=1)
 
     def near_miss(self, top_labels: tuple[tuple[str, float], ...]) -> str | None:
-        """The best near label among the top k of ``top_labels``, if any."""
-        return next((label for label, _ in top_labels[: self.top_k or 1] if label in self.near), None)
+        """The best near label among the top k of ``top_labels`` (all, if the judge does not rank), if any."""
+        return next((label for label, _ in top_labels[: self.top_k] if label in self.near), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Judge(Protocol):
 
     @property
     def weights_hash(self) -> str:
-        """A hash of the weights, and of what else decides the answers beside the criterion and the code.
+        """A hash of the weights, and of what else decides the answers, apart from the criterion and the code.
 
         Other weights or labels must have another one, so that their verdicts go into another set.
         """

@@ -19,7 +19,7 @@ from ecgvf.core.paths import data_dir
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
 from ecgvf.judges.weights import file_hash
-from ecgvf.world.networks import load_network, probabilities
+from ecgvf.world.networks import load_network, preprocess
 
 
 class NanoJudge(Classifier):
@@ -49,4 +49,6 @@ class NanoJudge(Classifier):
         return file_hash(self._file)
 
     def _probabilities(self, images: NDArray[np.uint8]) -> torch.Tensor:
-        return probabilities(self._network, torch.from_numpy(np.ascontiguousarray(images)).to(self.device))
+        pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+        scores: torch.Tensor = self._network(preprocess(pixels))
+        return scores.softmax(1)

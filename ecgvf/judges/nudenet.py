@@ -62,9 +62,9 @@ _BATCH_SIZE = 16
 class NudeNet:
     """Sees the concept if a box of an accepted label has a score of at least the threshold.
 
-    The score is that of the best such box. ``weights`` names another ONNX file of NudeNet's. ``device`` is "auto"
-    (onnxruntime's first provider), "cpu", "cuda" or "cuda:N". Raises ``JudgeError`` for an unknown label, and if the
-    package, the file or the device is missing.
+    The score is that of the best such box. ``weights`` names another ONNX file of NudeNet's. ``device`` is "auto" (CUDA
+    if onnxruntime has it, else the CPU), "cpu", "cuda" or "cuda:N". Raises ``JudgeError`` for an unknown label, and if
+    the package, the file or the device is missing.
     """
 
     name = "nudenet"
@@ -88,17 +88,18 @@ class NudeNet:
 
     @cached_property
     def _session(self) -> Any:
-        # Azure's provider calls a remote service: no image leaves this machine.
-        available = [name for name in onnxruntime.get_available_providers() if name != "AzureExecutionProvider"]
+        available = onnxruntime.get_available_providers()
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self._device):
             raise JudgeError(f"--device {self._device}: judge nudenet takes auto, cpu, cuda or cuda:N")
         kind, _, number = self._device.partition(":")
-        providers = {"auto": available, "cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider"]}[kind]
-        if not set(providers) <= set(available):
+        if kind == "auto":  # not TensorRT, which compiles the network for minutes, nor Azure's, a remote service
+            kind = "cuda" if "CUDAExecutionProvider" in available else "cpu"
+        provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[kind]
+        if provider not in available:
             raise JudgeError(f"onnxruntime has no CUDA here ({', '.join(available)}): use --device cpu or auto")
-        options = [{"device_id": number} if number else {} for _ in providers]
+        options = {"device_id": number} if number else {}
         try:
-            return onnxruntime.InferenceSession(str(self._file), providers=providers, provider_options=options)
+            return onnxruntime.InferenceSession(str(self._file), providers=[provider], provider_options=[options])
         except Exception as error:
             raise JudgeError(
                 f"cannot load the network of judge nudenet from {self._file}: name its ONNX file with --weights, or "

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ecgvf.core.errors import JudgeError
 from ecgvf.judges.ensemble import Ensemble
-from ecgvf.judges.factory import OF_RETAINED, JudgeOptions, create_judge
+from ecgvf.judges.factory import RETAINED_JUDGE, JudgeOptions, create_judge
 from ecgvf.judges.judge import Criterion, Judge, Prediction
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ class RetainedJudges:
 
         own = self.judge.judges if isinstance(self.judge, Ensemble) else [self.judge]
         judges = [judge for judge in own if isinstance(judge, Classifier)]
-        if self.photographs and all(judge.name != OF_RETAINED for judge in judges):
+        if self.photographs and all(judge.name != RETAINED_JUDGE for judge in judges):
             options = JudgeOptions(weights=self.weights, device=self.device)
-            judges.append(cast(Classifier, create_judge(None, None, OF_RETAINED, options)))
+            judges.append(cast(Classifier, create_judge(None, None, RETAINED_JUDGE, options)))
         return judges
 
 

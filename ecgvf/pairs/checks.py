@@ -48,7 +48,7 @@ _ABBREVIATION = re.compile(r"\b(?:[A-Z]|St|Mr|Mrs|Ms|Dr|Mt|Ft|No|Jr|Sr|vs|ca|app
 
 
 def reader_settings(kind: Kind) -> dict[str, Any]:
-    """What decides, beside the concept, how answers are parsed and checked: part of the settings of every split."""
+    """What decides, apart from the concept, how answers are parsed and checked: part of the settings of every split."""
     bounds = {
         "most_changed": MAX_CHANGED[kind],
         "most_beside": MAX_EXTRA_WORDS[kind],

@@ -24,7 +24,7 @@ from ecgvf.publish import catalogue
 from ecgvf.publish.catalogue import KEY, Catalogue
 
 _COLUMNS = frozenset({"record_id", "target", "surrogate", "target_vq_ids", "surrogate_vq_ids", "seed", "renderer"})
-"""What a file of accepted records has, beside what ``_PAIR`` checks."""
+"""What a file of accepted records has, besides what ``_PAIR`` checks."""
 
 _DECISIVE = (
     *("record_id", "split", "target", "surrogate", "target_term", "surrogate_term", "wording", "retained_concept"),

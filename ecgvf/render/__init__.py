@@ -11,7 +11,7 @@ from ecgvf.render.batches import (
     refusal,
     refuse_failures,
 )
-from ecgvf.render.missing import existing_images, missing_options, render_options, rendering_model
+from ecgvf.render.missing import existing_images, image_facts, missing_options, render_options, rendering_model
 from ecgvf.render.stage import RenderOptions, RenderResult, check_renderer, finish_images, render
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "existing_images",
     "fill_with_images",
     "finish_images",
+    "image_facts",
     "image_fill_plan",
     "missing_options",
     "refusal",

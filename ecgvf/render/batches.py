@@ -33,6 +33,9 @@ class ImageTask(Protocol):
 
 T = TypeVar("T", bound=ImageTask)
 
+_ENCODERS = {"cpu": 1, "cuda": 8}
+"""Threads that encode PNGs. A GPU would wait for a single one, and on a CPU the model needs the others."""
+
 
 @dataclass(frozen=True, slots=True)
 class RenderedImage:
@@ -91,10 +94,13 @@ class ImageWorker:
                 images = render_prompts(self._model, tasks, self._sampling, size, advance, self._options)
                 return self._table(self._model, tasks, images)
         except torch.OutOfMemoryError as error:
-            if size == 1:
-                device, name = self._model.device, self._model.name
-                raise SettingsError(f"{device} has no memory for one image of {name}") from error
-            raise BatchTooLarge(size) from error
+            tried = min(size, len(tasks))
+            if tried == 1:
+                raise SettingsError(
+                    f"{self._model.device} does not have enough memory to render even one image with "
+                    f"{self._model.name}: use a smaller model, or another --device"
+                ) from error
+            raise BatchTooLarge(size, tried) from error
         except RuntimeError as error:
             if not is_device_error(error):
                 raise
@@ -177,7 +183,9 @@ def render_prompts(
     images = [None if reason is None else RenderedImage(failure=reason) for reason in refusals]
     advance(sum(image is not None for image in images))
     accepted = [index for index, image in enumerate(images) if image is None]
-    with ThreadPoolExecutor(max_workers=1) as encoder:  # PNGs are encoded while the next batch is rendered
+    with ThreadPoolExecutor(
+        _ENCODERS[model.device.type]
+    ) as encoder:  # PNGs are encoded while the next batch is rendered
         encoded: list[Future[RenderedImage]] = []
         for start in range(0, len(accepted), batch_size):
             batch = [tasks[index] for index in accepted[start : start + batch_size]]
@@ -227,5 +235,5 @@ def _render_batch(
 
 def _encode(pixels: NDArray[np.uint8], vq_ids: NDArray[np.int64], finite: bool) -> RenderedImage:
     if not finite:
-        return RenderedImage(failure="the model's logits are not finite (NaN or infinity)")
+        return RenderedImage(failure="the model's logits or pixels are not finite (NaN or infinity)")
     return RenderedImage(encode(pixels), tuple(vq_ids.tolist()))

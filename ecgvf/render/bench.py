@@ -29,7 +29,7 @@ class RenderSpeed:
     """The least time that the measured roofs allow for a batch."""
     image_tokens: int
     peak_memory: int
-    """Most bytes in use so far: of the process on a CPU, of PyTorch's tensors on a GPU."""
+    """Most bytes in use: of the process so far on a CPU, of PyTorch's tensors during the runs on a GPU."""
 
     @property
     def images_per_second(self) -> float:
@@ -59,6 +59,8 @@ def measure_speed(model: JanusModel, batch_sizes: Sequence[int], *, runs: int = 
 
 def _measure(model: JanusModel, batch_size: int, runs: int, roofs: Roofs, bar: console.Bar) -> RenderSpeed:
     seconds = []
+    if model.device.type == "cuda":  # measuring the roofs takes more
+        torch.cuda.reset_peak_memory_stats(model.device)
     for run in range(runs + 1):
         started = time.perf_counter()
         seeds = [run * batch_size + index for index in range(batch_size)]

@@ -4,6 +4,7 @@ from typing import Any
 
 from ecgvf.core import console
 from ecgvf.core.errors import StageMissing
+from ecgvf.core.files import JSON
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
 from ecgvf.render.stage import RenderOptions
@@ -45,6 +46,18 @@ def render_options(images: StageSet) -> dict[str, Any]:
         "seed": settings["seed"] - further,
         "further_seed": further,
         "dtype": settings["dtype"],
+        "raw_control_tokens": settings.get("raw_control_tokens", False),
+    }
+
+
+def image_facts(images: StageSet) -> JSON:
+    """The facts of the worker that rendered a set, as ``RenderOptions.image_set`` takes them."""
+    settings = images.settings
+    return {
+        "name": settings["model"],
+        "renderer": settings["renderer"],
+        "dtype": settings["dtype"],
+        "sampling": settings["sampling"],
         "raw_control_tokens": settings.get("raw_control_tokens", False),
     }
 

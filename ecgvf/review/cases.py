@@ -8,8 +8,9 @@ from ecgvf.core.records import Acceptance, PromptPair, Role, Verdict
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS
 from ecgvf.filter import decisions
-from ecgvf.filter.acceptance import acceptance_without_review, criterion_of, current_acceptance, verdicts_by_record
+from ecgvf.filter.acceptance import acceptance_without_review, criteria_of, current_acceptance, verdicts_by_record
 from ecgvf.filter.compare import Agreement, agreement
+from ecgvf.judges.ensemble import near_miss
 
 Show = Literal["all", "undecided", "accepted", "rejected", "disputed"]
 Order = Literal["written", "doubtful"]
@@ -52,15 +53,15 @@ class Cases:
                 if row["failure"] is None:
                     self._shard_of.setdefault(row["record_id"], index)
         self._shard_images = lru_cache(CACHED_SHARDS)(self._read_images)
-        criterion, verdicts_of = criterion_of(verdicts), verdicts_by_record(verdicts)
+        criteria, verdicts_of = criteria_of(verdicts), verdicts_by_record(verdicts)
         pairs = acceptance.source(PAIRS).records(PromptPair)
         self.by_id: dict[str, Case] = {}
         for pair, judged in zip(pairs, acceptance_without_review(acceptance), strict=True):
             if pair.record_id in self._shard_of:
                 by_role = verdicts_of.get(pair.record_id, {})
                 target = by_role.get("target")
-                near_miss = criterion.near_miss(target.top_labels) if target and not target.present else None
-                self.by_id[pair.record_id] = Case(pair, judged, by_role, near_miss)
+                near = near_miss(criteria, target.top_labels) if target and not target.present else None
+                self.by_id[pair.record_id] = Case(pair, judged, by_role, near)
         self.writers = sorted({case.pair.writer for case in self.by_id.values()})
         self.reasons = sorted({case.judged.reason for case in self.by_id.values() if case.judged.reason})
 

@@ -334,13 +334,15 @@ def test_a_build_that_fails_says_why(run: ConceptRun, judge: FickleJudge, model:
     assert "6 target_absent" in shown.stdout and "0 of 2 pairs after 3 of 3 rounds" in shown.stderr
 
 
-def test_build_command(run: ConceptRun, judge: FickleJudge, model: str) -> None:
+def test_build_command(run: ConceptRun, judge: FickleJudge, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     command = [
         *["build", "--concept", "church", "--accepted", "2", "--validation", "0", "--tests", "1", "--rounds", "40"],
         "--model",
         model,
     ]
-    result = CliRunner().invoke(app, [*command, "--seeds", "2", "--store", str(run.store.root), "--json"])
+    with monkeypatch.context() as patch:  # the model of the build renders the further seeds, too
+        patch.setattr("ecgvf.render.stage.load", lambda *_, **__: pytest.fail("a second copy of the model"))
+        result = CliRunner().invoke(app, [*command, "--seeds", "2", "--store", str(run.store.root), "--json"])
     assert result.exit_code == 0, result.stderr
     output = json.loads(result.stdout)
     assert output["reached"] and output["accepted_pairs"] == 2 and output["writers"]["offline"]["accepted"] == 2

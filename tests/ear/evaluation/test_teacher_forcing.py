@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ear.evaluation import teacher_forcing
 from ear.evaluation.teacher_forcing import negative_log_likelihood, token_agreement
-from ecgvf.janus import GenerationOptions, JanusModel, Sampling, hidden_states, logits, render_images
+from ecgvf.janus import JanusModel, Sampling, decoding, hidden_states, logits, render_images
+from ecgvf.janus.sampling import sample_tokens
 from tests.ear.random_adapter import random_adapter
 
 PROMPTS = ["a church", "a hotel by a very blue lake", "a cat"]
@@ -66,12 +67,19 @@ def test_the_negative_log_likelihood_is_that_computed_by_hand(tiny: JanusModel) 
         assert value == pytest.approx(by_hand, abs=1e-4)
 
 
-def test_the_negative_log_likelihood_of_an_image_is_that_of_its_sampling(tiny: JanusModel) -> None:
-    options = GenerationOptions(log_probabilities=True)
-    images = render_images(tiny, PROMPTS, SEEDS, Sampling(guidance=1.0, temperature=1.0), options=options)
-    assert images.log_probabilities is not None
-    nll = negative_log_likelihood(tiny, PROMPTS, np.asarray(images.vq_ids))
-    np.testing.assert_allclose(nll, -np.asarray(images.log_probabilities).mean(axis=1), atol=1e-4)
+def test_the_negative_log_likelihood_of_an_image_is_that_of_its_sampling(
+    tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampled: list[torch.Tensor] = []
+
+    def spy(step_logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+        tokens = sample_tokens(step_logits, uniform, sampling)
+        sampled.append(step_logits.log_softmax(dim=-1).gather(-1, tokens[:, None])[:, 0])
+        return tokens
+
+    monkeypatch.setattr(decoding, "sample_tokens", spy)
+    nll = negative_log_likelihood(tiny, PROMPTS, rendered(tiny, PLAIN))
+    np.testing.assert_allclose(nll, -torch.stack(sampled, dim=1).mean(dim=1).numpy(), atol=1e-4)
 
 
 def test_other_tokens_and_other_prompts_are_less_likely_for_a_confident_model(tiny: JanusModel) -> None:

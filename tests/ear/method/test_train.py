@@ -319,7 +319,7 @@ def test_an_interrupted_on_policy_run_ends_with_the_same_weights(
 
 
 def test_a_rollout_that_is_not_finite_is_one_line(tiny: JanusModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = ImageTokens(torch.zeros(3, 16, dtype=torch.int64), torch.tensor([True, False, True]), None)
+    broken = ImageTokens(torch.zeros(3, 16, dtype=torch.int64), torch.tensor([True, False, True]))
     monkeypatch.setattr(steps, "generate_image_tokens", lambda *_: broken)
     with pytest.raises(RecipeError, match="a rollout is not finite after 0 steps"):
         train(tiny, [pair(number) for number in range(3)], resolved(ON_POLICY), 0, sampling=SAMPLING)

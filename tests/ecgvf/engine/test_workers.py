@@ -1,11 +1,13 @@
 """What an engine promises, whoever works: the same shards, whatever happens to the workers."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -98,7 +100,8 @@ def test_the_shard_of_a_worker_that_is_killed_is_made_by_another(
 
     assert fill(TWO, squares(tmp_path / "set"), squares=setup(behave)) == [10]
     assert killed.exists() and contents(tmp_path / "set") == expected
-    assert "shard-00001.parquet (signal SIGKILL): another worker takes over" in capsys.readouterr().err
+    shard = tmp_path / "set" / "shard-00001.parquet"
+    assert f"a worker died while making {shard} (signal SIGKILL): another worker takes" in capsys.readouterr().err
 
 
 @pytest.mark.faults
@@ -108,7 +111,9 @@ def test_a_shard_that_kills_every_worker_ends_the_run_and_the_others_stay(tmp_pa
             os._exit(7)
 
     plan = squares(tmp_path / "set")
-    with pytest.raises(EngineError, match=r"3 workers died at .*shard-00002.parquet, the last one by exit code 7"):
+    with pytest.raises(
+        EngineError, match=r"3 workers died while making .*shard-00002.parquet \(the last: exit code 7\)"
+    ):
         fill(Processes([{}, {}], retries=2), plan, squares=setup(behave))
     assert len(plan.shard_set.shards()) >= 1
     assert fill(ThisProcess(), squares(tmp_path / "set"))[0] < 10
@@ -120,21 +125,42 @@ def test_a_worker_that_dies_before_it_reads_its_setups_is_a_dead_worker(
 ) -> None:
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     large = setup(weights="0" * 10_000_000)  # more than a pipe holds
-    with pytest.raises(EngineError, match="2 workers died at their start, the last one by exit code 1"):
-        fill(Processes([{}], retries=1), squares(tmp_path / "set"), large=large)
+    for retries, message in ((0, "a worker died while starting"), (1, "2 workers died while starting (the last:")):
+        with pytest.raises(EngineError, match=re.escape(message)):
+            fill(Processes([{}], retries=retries), squares(tmp_path / "set"), large=large)
 
 
 @pytest.mark.parametrize("engine", [ThisProcess(), TWO], ids=["here", "processes"])
 def test_batches_that_do_not_fit_are_halved_for_every_worker_and_recorded(tmp_path: Path, engine: Engine) -> None:
     def behave(_: list[int], circumstances: Any) -> None:
         if circumstances["batch_size"] > 2:
-            raise BatchTooLarge(circumstances["batch_size"])
+            raise BatchTooLarge(circumstances["batch_size"], circumstances["batch_size"])
 
     plan = squares(tmp_path / "set")
     fill(engine, plan, squares=setup(behave))
     assert plan.shard_set.read()["batch"].to_pylist() == [2] * 10
     circumstances = plan.shard_set.circumstances
     assert (circumstances["batch_size"], circumstances["halved"]) == (2, [[0, 4], [0, 2]])
+
+
+@pytest.mark.parametrize("engine", [ThisProcess(), Processes([{}])], ids=["here", "processes"])
+def test_a_batch_that_does_not_fit_is_freed_before_it_is_tried_again(tmp_path: Path, engine: Engine) -> None:
+    class Batch:
+        pass
+
+    tried: list[weakref.ref[Batch]] = []
+
+    def behave(_: list[int], circumstances: Any) -> None:
+        assert not any(reference() for reference in tried), "still in memory"
+        batch = Batch()
+        tried.append(weakref.ref(batch))
+        try:
+            if circumstances["batch_size"] > 2:
+                raise MemoryError
+        except MemoryError as error:
+            raise BatchTooLarge(circumstances["batch_size"], circumstances["batch_size"]) from error
+
+    assert fill(engine, squares(tmp_path / "set"), squares=setup(behave)) == [10]
 
 
 @pytest.mark.parametrize("engine", [ThisProcess(), TWO], ids=["here", "processes"])

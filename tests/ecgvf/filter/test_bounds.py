@@ -20,9 +20,9 @@ from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, VERDICTS, Stage, StageSet
 from ecgvf.filter import Bounds, FilterResult, clip_score, filter_images
 from ecgvf.filter.bounds import change
 from ecgvf.filter.clip_score import CLIP_SCORES, ClipScore
-from ecgvf.janus import num_threads
+from ecgvf.janus import load, num_threads
 from ecgvf.judges.clip import Encoder
-from ecgvf.render import missing_options, render
+from ecgvf.render import missing_options, render, stage
 from tests import random_clip
 from tests.ecgvf.small_run import ScriptedJudge, church_pairs, write_images, write_pairs
 from tools import tiny_janus
@@ -162,7 +162,10 @@ def test_a_pair_must_pass_in_a_share_of_the_seeds(run: ConceptRun, model: str, m
     def filtered(share: float, answers: list[bool]) -> FilterResult:
         return filter_images(run, judge=ScriptedJudge(answers), bounds=Bounds(seeds=3, share=share), device="cpu")
 
+    loaded: list[str] = []
+    monkeypatch.setattr(stage, "load", lambda name, **options: loaded.append(name) or load(name, **options))
     acceptance = filtered(1.0, answers).acceptance
+    assert loaded == [model]  # once for both further seeds
     assert [row.reason for row in acceptance.records(Acceptance)] == [None, "unsteady", "unsteady"]
     assert sorted(images.settings["seed"] for images in run.sets(IMAGES)) == [5, 6, 7]
     assert not any("further_seed" in images.settings for images in run.sets(IMAGES))
@@ -171,7 +174,7 @@ def test_a_pair_must_pass_in_a_share_of_the_seeds(run: ConceptRun, model: str, m
     assert run.current(VERDICTS).fingerprint == acceptance.settings["verdicts"]
     with monkeypatch.context() as patch:
         forbid_writing(patch, IMAGES)
-        assert filtered(0.6, []).accepted["train"] == 2
+        assert filtered(0.6, []).accepted["train"] == 2 and loaded == [model]
     # New pairs are rendered from the run's own seed, not from one of the further seeds.
     write_pairs(run.store, church_pairs(train=3, test=1))
     assert missing_options(run).seed == 5

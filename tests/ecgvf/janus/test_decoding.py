@@ -2,7 +2,9 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,8 +29,9 @@ from ecgvf.janus import (
 from ecgvf.janus.decoder import Decoder
 from ecgvf.janus.decoding import RenderedImages, generate_image_tokens
 from ecgvf.janus.hidden import guided_logits
+from ecgvf.janus.kv_cache import bytes_per_position
 from ecgvf.janus.prompting import generation_ids
-from ecgvf.janus.sampling import processed_logits, sample_tokens, uniform_noise
+from ecgvf.janus.sampling import sample_tokens, uniform_noise
 
 PROMPTS = ["a church", "a small castle by the water at night, painted by Van Gogh", "a house under a blue sky"]
 GREEDY = Sampling(temperature=0)
@@ -152,7 +155,7 @@ def test_pixels_equal_those_of_transformers(tiny_janus: JanusModel) -> None:
     processed = tiny_janus.processor.postprocess(list(decoded.float().permute(0, 3, 1, 2)), return_tensors="pt")
     expected = processed["pixel_values"].permute(0, 2, 3, 1).numpy().astype(int)
     assert rendered.pixels.shape == (1, 16, 16, 3)
-    assert abs(decode_images(tiny_janus, tokens).astype(int) - expected).max() <= 1
+    assert abs(decode_images(tiny_janus, tokens)[0].astype(int) - expected).max() <= 1
 
 
 # Generation options
@@ -178,7 +181,7 @@ def test_guidance_of_each_prompt(tiny_janus: JanusModel) -> None:
     for row, scale in enumerate([5.0, 1.0, 2.0]):
         alone = render_images(tiny_janus, [PROMPTS[row]], [7 + row], Sampling(guidance=scale))
         assert (guided[row] == alone.vq_ids[0]).all()
-    with pytest.raises(SettingsError, match="numbers from 0 up"):
+    with pytest.raises(SettingsError, match="expected 2 numbers, each at least 0"):
         render(tiny_janus, guidance=[1.0])
 
 
@@ -211,23 +214,6 @@ def test_the_empty_negative_prompt_overrides_the_models_own(tiny_janus: JanusMod
     assert (render(steered, negative_prompt="").vq_ids == plain).all()
 
 
-def test_log_probabilities_are_those_of_the_sampled_distribution(tiny_janus: JanusModel) -> None:
-    sampling = Sampling(guidance=1.0, temperature=0.7, top_k=9)
-    options = GenerationOptions(log_probabilities=True)
-    images = generate_image_tokens(tiny_janus, PROMPTS, uniform_noise([4, 5, 6], 16), sampling, options)
-    assert images.log_probabilities is not None
-    for position in range(16):
-        states = hidden_states(tiny_janus, PROMPTS, images.vq_ids[:, : position + 1])[:, -1]
-        expected = processed_logits(logits(tiny_janus, states), sampling).log_softmax(-1)
-        torch.testing.assert_close(
-            images.log_probabilities[:, position],
-            expected.gather(-1, images.vq_ids[:, position, None])[:, 0],
-            rtol=1e-4,
-            atol=1e-4,
-        )
-    assert render(tiny_janus).log_probabilities is None
-
-
 def test_an_image_with_logits_that_are_not_finite_is_marked(
     tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,10 +228,24 @@ def test_an_image_with_logits_that_are_not_finite_is_marked(
     assert images.vq_ids.max() < 32  # a token without an entry in the codebook could not be decoded
 
 
+def test_an_image_with_pixels_that_are_not_finite_is_marked(
+    tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixel_decoder = tiny_janus.pixel_decoder
+
+    def broken(codes: Tensor) -> Tensor:
+        pixels: Tensor = pixel_decoder(codes).clone()
+        pixels[1, 2, 3, 4] = torch.nan
+        return pixels
+
+    monkeypatch.setitem(vars(tiny_janus), "pixel_decoder", broken)
+    assert render_images(tiny_janus, PROMPTS, [7, 8, 9], batch_size=3).finite.tolist() == [True, False, True]
+
+
 class UncapturedGraph:
     """Calls what a CUDA graph would replay: capturing needs a GPU, what is captured does not."""
 
-    def __init__(self, function: Callable[..., Tensor], tokens: Tensor, position: int) -> None:
+    def __init__(self, function: Callable[..., Tensor], tokens: Tensor, position: int, earlier: object) -> None:
         self.function = function
 
     def __call__(self, tokens: Tensor, position: int) -> Tensor:
@@ -260,6 +260,50 @@ def test_the_step_for_a_cuda_graph_computes_what_the_eager_step_does(
     monkeypatch.setattr(decoder, "_Graph", UncapturedGraph)
     monkeypatch.setattr(Decoder, "_eager_step", Decoder._captured_step)
     assert (render(tiny_janus).vq_ids == expected).all()
+
+
+def test_the_graphs_of_a_batch_share_their_memory_and_all_graphs_one_stream(
+    tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fakes of CUDA's classes, which replay nothing."""
+    streams: list[torch.device] = []
+    pools: list[int] = []
+
+    class Stream:
+        def __init__(self, device: torch.device) -> None:
+            streams.append(device)
+
+        def wait_stream(self, _: object) -> None:
+            pass
+
+    class Graph:
+        def pool(self) -> int:
+            return self.own
+
+        def replay(self) -> None:
+            pass
+
+    def capture(graph: Graph, pool: int | None) -> AbstractContextManager[None]:
+        graph.own = len(pools) if pool is None else pool
+        pools.append(graph.own)
+        return nullcontext()
+
+    monkeypatch.setattr(decoder, "CAPTURED_LENGTH", 8)
+    monkeypatch.setattr(decoder, "_warm_up_stream", cache(decoder._warm_up_stream.__wrapped__))
+    monkeypatch.setattr(Decoder, "_eager_step", Decoder._captured_step)
+    default = Stream(torch.device("cpu"))
+    for name, fake in {
+        "Stream": Stream,
+        "current_stream": lambda: default,
+        "stream": nullcontext,
+        "CUDAGraph": Graph,
+        "graph": capture,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    render(tiny_janus)
+    batches = sorted(set(pools))
+    assert len(batches) == 2 and pools == sorted(pools) and min(map(pools.count, batches)) > 1
+    assert streams == [torch.device("cpu")] * 2  # the default one, and that of the graphs
 
 
 def test_a_step_that_cannot_be_captured_is_computed_eagerly(
@@ -304,3 +348,15 @@ def test_the_default_batch_size_depends_on_the_model_alone(tiny_janus: JanusMode
     large.vision_config.num_image_tokens = 576
     model = SimpleNamespace(config=large, device=torch.device("cpu"), dtype=torch.float32)
     assert replace(tiny_janus, model=model).default_batch_size() == 2
+
+
+def test_on_a_gpu_the_default_batch_size_counts_what_pytorch_has_freed_as_free(
+    tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_janus.model.config
+    model = SimpleNamespace(config=config, device=torch.device("cuda"), dtype=torch.float32)
+    sixteen = 16 * 2 * (16 + 64) * bytes_per_position(config.text_config, torch.float32)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (sixteen, 2**40))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 2**30 + sixteen)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 2**30)
+    assert replace(tiny_janus, model=model).default_batch_size() == 16

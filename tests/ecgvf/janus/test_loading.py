@@ -1,10 +1,13 @@
+import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors.torch import load_file, save_file
 
 from ecgvf.core.errors import HubError, ModelError
 from ecgvf.janus import MODELS, JanusModel, absolute_name, load, loading
@@ -33,6 +36,18 @@ def test_the_fingerprint_depends_on_the_content_alone(tiny_janus: JanusModel, ti
     shutil.copytree(tiny_path, copy)
     assert load(str(copy), device="cpu").fingerprint == tiny_janus.fingerprint
     assert load(str(build(tmp_path / "other", seed=1)), device="cpu").fingerprint != tiny_janus.fingerprint
+
+
+def test_a_file_is_hashed_again_only_if_it_has_changed(
+    tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    janus = load(str(shutil.copytree(tiny_path, tmp_path / "copy")), device="cpu")
+    before = janus.fingerprint
+    with monkeypatch.context() as patch:
+        patch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("hashed again"))
+        assert replace(janus, negative_prompt="a castle").fingerprint == before
+    (janus.path / "config.json").write_text("{}")
+    assert replace(janus, negative_prompt="a castle").fingerprint != before
 
 
 @pytest.mark.parametrize("name", ["janus-giga", "./nowhere", "/nowhere/at/all", "", "~no-such-user/x", "x" * 300])
@@ -65,6 +80,24 @@ def test_an_empty_folder_and_an_incomplete_one_are_refused(tiny_path: Path, tmp_
     shutil.copy(tiny_path / "config.json", tmp_path)
     with pytest.raises(ModelError, match="cannot load the model"):
         load(str(tmp_path), device="cpu")
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(tiny_path: Path, tmp_path: Path) -> None:
+    file = Path(shutil.copytree(tiny_path, tmp_path / "cut")) / "model.safetensors"
+    weights = load_file(file)
+    del weights["model.generation_embeddings.weight"]
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(ModelError, match=r"cut lacks weights \(model.generation_embeddings.weight\), which would be"):
+        load(str(file.parent), device="cpu")
+
+
+def test_weights_that_do_not_fit_on_the_device_are_one_line(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\ndetails")
+
+    monkeypatch.setattr(loading, "join_projections", full)
+    with pytest.raises(ModelError, match=f"cpu does not have enough memory for the weights of {tiny_path}: use a sma"):
+        load(str(tiny_path), device="cpu")
 
 
 @pytest.mark.parametrize("name", ["janus-pro-7b", "somebody/some-janus"])

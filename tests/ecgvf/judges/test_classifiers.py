@@ -276,6 +276,18 @@ def test_probabilities_are_those_of_transformers(vit: str) -> None:
     assert judge._accepted == [3]
 
 
+def test_weights_in_half_precision_are_read_in_single(vit: str, tmp_path: Path) -> None:
+    from transformers import ViTForImageClassification
+
+    def probabilities(name: str, network: Any) -> Any:
+        network.save_pretrained(shutil.copytree(vit, tmp_path / name))
+        judge: Any = create_judge(None, None, f"hf:{tmp_path / name}", JudgeOptions(labels=("lighthouse",)))
+        return judge.probabilities(NOISE)
+
+    network: Any = ViTForImageClassification.from_pretrained(vit)
+    assert (probabilities("half", network.half()) == probabilities("single", network.float())).all()
+
+
 def test_the_judge_of_styles_sees_an_artist_in_the_top_3(vit: str) -> None:
     judge: Any = create_judge(VAN_GOGH, "janus-pro-1b", options=JudgeOptions(weights=vit))
     assert (judge.name, judge.criterion.label_set, judge.criterion.top_k) == ("style", "wikiart", 3)

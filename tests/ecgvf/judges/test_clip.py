@@ -51,6 +51,20 @@ def test_a_threshold_is_a_margin_between_cosines(clip: str) -> None:
     assert np.log(scores / (1 - scores)) / encoder.scale == pytest.approx(wall - forest, abs=1e-4)
 
 
+def test_a_text_that_is_repeated_counts_once(clip: str) -> None:
+    once, twice = (create(clip, text=texts).predict(NOISE) for texts in (("a wall",), ("a wall", "a wall")))
+    assert once == twice
+
+
+def test_weights_in_half_precision_are_read_in_single(clip: str, tmp_path: Path) -> None:
+    from transformers import CLIPModel
+
+    shutil.copytree(clip, tmp_path / "half")
+    CLIPModel.from_pretrained(clip).half().save_pretrained(tmp_path / "half")
+    single, half = (Encoder(folder).encode_images(NOISE) for folder in (clip, str(tmp_path / "half")))
+    torch.testing.assert_close(half, single, rtol=0, atol=0.01)
+
+
 def test_texts_and_contrast_default_to_the_concepts(clip: str) -> None:
     judge = create_judge(concepts.find("van-gogh"), "janus-pro-1b", "clip", JudgeOptions(weights=clip))
     assert "a picture in the style of Van Gogh" in judge.criterion.accepted

@@ -1,5 +1,6 @@
 """Several judges combined."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import get_args
 
@@ -16,7 +17,8 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import VERDICTS
 from ecgvf.filter import filter_images
 from ecgvf.judges import JudgeOptions, Prediction, create_judge
-from ecgvf.judges.ensemble import Combine, Ensemble
+from ecgvf.judges.ensemble import Combine, Ensemble, criteria, near_miss
+from ecgvf.review.cases import Cases
 from tests.ecgvf.small_run import ScriptedJudge, write_images
 
 CHURCH = concepts.find("church")
@@ -83,6 +85,37 @@ def test_each_member_keeps_its_own_verdicts(run: ConceptRun) -> None:
     assert combined[0].label_set == "first+second" and combined[0].top_labels[0][0] == "first: church"
     either = filter_images(run, judge=Ensemble([scripted("first", []), scripted("second", [])], "any"))
     assert either.accepted["train"] == 2
+
+
+class Seeing(ScriptedJudge):
+    """Sees no church, but ``labels``, best first."""
+
+    def __init__(self, name: str, labels: Sequence[str], top_k: int | None) -> None:
+        super().__init__([])
+        self.name, self.labels = name, labels
+        self.criterion = replace(self.criterion, top_k=top_k)
+
+    def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
+        return [Prediction(False, 0.0, tuple((label, 0.5) for label in self.labels)) for _ in images]
+
+
+@pytest.mark.parametrize(
+    ("ranking", "detecting", "expected"),
+    [
+        (["castle", "house"], ["castle"], "ranking: castle"),
+        (["house", "castle"], ["house", "castle"], "detecting: castle"),
+        (["house", "castle"], ["house"], None),
+    ],
+)
+def test_a_near_miss_of_an_ensemble_is_that_of_a_judge(
+    run: ConceptRun, ranking: list[str], detecting: list[str], expected: str | None
+) -> None:
+    write_images(run.store, CHURCH, [(GREY, GREY)])
+    judge = Ensemble([Seeing("ranking", ranking, top_k=1), Seeing("detecting", detecting, top_k=None)])
+    assert near_miss(criteria(judge), judge.predict(GREY[np.newaxis])[0].top_labels) == expected
+    assert filter_images(run, judge=judge).near_misses == ({} if expected is None else {expected: 1})
+    [case] = Cases(run).by_id.values()
+    assert case.near_miss == expected
 
 
 def test_an_ensemble_fails_on_an_image_if_a_member_fails(run: ConceptRun) -> None:

@@ -79,6 +79,12 @@ def test_a_near_miss_is_reported_and_never_accepted() -> None:
     assert criterion.near_miss(castle.top_labels) == "castle" and not castle.present
 
 
+def test_a_judge_that_does_not_rank_reports_any_near_label_that_it_sees() -> None:
+    criterion = Criterion(label_set="test", accepted=("church",), near=("castle",), threshold=0.25)
+    assert criterion.near_miss((("house", 0.9), ("castle", 0.3))) == "castle"
+    assert criterion.near_miss((("house", 0.9),)) is None
+
+
 def test_a_judge_that_accepts_no_label_sees_nothing_present() -> None:
     assert [prediction.present for prediction in predictions([], top_k=None)] == [False, False]
 

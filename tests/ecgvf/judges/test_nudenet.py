@@ -19,6 +19,7 @@ from tests.ecgvf.judges.photographs import photograph
 from tests.ecgvf.small_run import write_images
 
 nudenet = pytest.importorskip("nudenet")
+onnxruntime = pytest.importorskip("onnxruntime")
 onnxruntime_errors = pytest.importorskip("onnxruntime.capi.onnxruntime_pybind11_state")
 
 NUDITY = concepts.find("nudity")
@@ -108,6 +109,31 @@ def test_bad_input() -> None:
         create(label_set="nudenet-lax")
     with pytest.raises(JudgeError, match="takes auto, cpu, cuda or cuda:N"):
         create_judge(FACE, None, "nudenet", JudgeOptions(device="tpu")).predict(photograph("rocket")[np.newaxis])
+
+
+@pytest.mark.parametrize(
+    ("available", "device", "expected"),
+    [
+        (("Tensorrt", "CUDA", "CPU"), "auto", ("CUDA", {})),
+        (("Tensorrt", "CUDA", "CPU"), "cuda:1", ("CUDA", {"device_id": "1"})),
+        (("Tensorrt", "CUDA", "CPU"), "cpu", ("CPU", {})),
+        (("Azure", "CPU"), "auto", ("CPU", {})),
+    ],
+)
+def test_auto_is_cuda_or_else_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, available: tuple[str, ...], device: str, expected: tuple[str, dict[str, str]]
+) -> None:
+    opened: list[tuple[str, dict[str, str]]] = []
+
+    def session(_: str, providers: list[str], provider_options: list[dict[str, str]]) -> None:
+        opened.extend(zip(providers, provider_options, strict=True))
+
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: [f"{name}ExecutionProvider" for name in available]
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    judge: Any = create_judge(NUDITY, None, "nudenet", JudgeOptions(device=device))
+    assert judge._session is None and opened == [(f"{expected[0]}ExecutionProvider", expected[1])]
 
 
 class FullDevice:

@@ -1,12 +1,14 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from ecgvf.cli import app
-from ecgvf.janus import load
+from ecgvf.janus import Sampling, load
 from ecgvf.janus.roofline import Roofs
 from ecgvf.render import bench
 from ecgvf.render.bench import measure_speed
@@ -21,6 +23,26 @@ def test_the_speed_of_each_batch_size_is_measured_against_the_roof(model: str) -
         assert 0 < speed.share_of_roof < 1
         assert speed.images_per_second * speed.ms_per_token * 16 == pytest.approx(1000 * speed.batch_size)
         assert speed.peak_memory > 10_000_000
+
+
+def test_the_peak_memory_on_a_gpu_is_that_of_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    peak = [0]
+
+    def use(amount: int) -> None:
+        peak.append(max(peak[-1], amount))
+
+    def roofs(*_: object) -> Roofs:
+        use(1000)
+        return Roofs(1.0, 1.0)
+
+    monkeypatch.setattr(bench, "measure_roofs", roofs)
+    monkeypatch.setattr(bench, "render_images", lambda *_, batch_size: use(batch_size))
+    monkeypatch.setattr(bench, "batch_cost", lambda *_, **__: SimpleNamespace(seconds=lambda roofs: 1.0))
+    monkeypatch.setattr(bench, "synchronize", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: peak.append(0))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: peak[-1])
+    gpu: Any = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float16, image_tokens=16, sampling=Sampling())
+    assert [speed.peak_memory for speed in measure_speed(gpu, [8, 4])[1]] == [8, 4]
 
 
 def test_the_command_prints_a_line_per_batch_size(model: str, monkeypatch: pytest.MonkeyPatch) -> None:

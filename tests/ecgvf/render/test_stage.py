@@ -1,3 +1,4 @@
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_an_image_is_what_its_vq_ids_decode_to(run: ConceptRun, model: str) -> N
     janus = load(model)
     assert len(row.vq_ids) == janus.image_tokens
     assert row.renderer == janus.fingerprint
-    decoded = decode_images(janus, torch.tensor([row.vq_ids]))[0]
+    decoded = decode_images(janus, torch.tensor([row.vq_ids]))[0][0]
     assert np.abs(png.decode(row.image).astype(int) - decoded.astype(int)).max() <= 1
 
 
@@ -254,11 +255,40 @@ def test_out_of_memory_halves_the_batches_and_a_resumed_run_keeps_them(
     assert file_bytes(images) == file_bytes(expected)
 
 
+def test_out_of_memory_halves_the_batch_that_was_rendered(
+    run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_memory(2, monkeypatch)
+    images = render_pairs(run, church_pairs(train=2, test=0), model, batch_size=64)
+    assert images.circumstances["halved"] == [[0, 2]]
+
+
+def test_pngs_that_several_threads_encode_are_the_same(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[int] = set()
+    every = threading.Barrier(3)
+
+    def encode(pixels: Any) -> bytes:
+        if threading.get_ident() not in threads:
+            threads.add(threading.get_ident())
+            every.wait(timeout=60)
+        return png.encode(pixels)
+
+    expected = render_pairs(ConceptRun(Store(tmp_path / "one"), CHURCH), church_pairs(), model)
+    monkeypatch.setattr(batches, "_ENCODERS", {"cpu": 3})
+    monkeypatch.setattr(batches, "encode", encode)
+    images = render_pairs(ConceptRun(Store(tmp_path / "three"), CHURCH), church_pairs(), model)
+    assert len(threads) == 3 and file_bytes(images) == file_bytes(expected)
+
+
 def test_one_image_that_does_not_fit_stops_the_run(
     run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit_memory(0, monkeypatch)
-    with pytest.raises(SettingsError, match="no memory for one image"):
+    with pytest.raises(
+        SettingsError, match=r"cpu does not have enough memory to render even one image with .*: use a smaller model"
+    ):
         render_pairs(run, church_pairs(), model)
 
 
