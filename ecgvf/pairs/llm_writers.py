@@ -1,6 +1,5 @@
 """Pairs by LLMs: send the calls of the plans, and write a set of their answers."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from ecgvf.core.errors import SettingsError, StageMissing, WriterError
 from ecgvf.core.records import PromptPair, Split
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
+from ecgvf.llm import event_loop
 from ecgvf.llm.attempt import Attempt
 from ecgvf.llm.batch import dispatch_batches
 from ecgvf.llm.budget import DEFAULT_USD, Budget, check_budget
@@ -61,7 +61,7 @@ def complete(
         send = dispatch_batches if batch else dispatch
         with console.progress(f"calls for {SPLIT_NAMES[split]}", sum(len(plan.counts) for plan in plans)) as bar:
             try:
-                result = asyncio.run(send(plans, ledger, budget, bar.advance))
+                result = event_loop.run(send(plans, ledger, budget, bar.advance))
             except KeyboardInterrupt:
                 console.note("every answer so far is on the disk and is not paid again")
                 if fresh:
