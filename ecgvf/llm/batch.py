@@ -79,7 +79,7 @@ class BatchRunner:
             if due := self._due():
                 self.result.set_aside[name] = f"{len(due)} calls failed or expired in {1 + RESUBMISSIONS} batches"
         except (Failed, BudgetReached) as error:
-            self.result.set_aside[name] = self.ledger.clean(why_set_aside(error, self.writer))
+            self.result.set_aside[name] = self.ledger.message(why_set_aside(error, self.writer))
         finally:
             self.result.answered[name] = [answered for _, answered in self._calls() if answered]
 

@@ -37,6 +37,9 @@ from ecgvf.llm.clients.reply import Usage
 from ecgvf.llm.registry import Rates
 from ecgvf.llm.secrets import scrub
 
+MAX_MESSAGE_CHARACTERS = 300
+"""How much of a failure's message is kept; the whole body is in ``raw``."""
+
 
 class Ledger:
     """The calls about one concept. Writing requires ``writing()``. Raises ``StoreCorrupt`` for any other file."""
@@ -170,7 +173,7 @@ class Ledger:
         line = {
             **_answer(call, attempt, seconds),
             "status": failed.status,
-            "error": self.clean(str(failed)),
+            "error": self.message(str(failed)),
             "lost": failed.lost,
             "raw": self.clean(failed.raw),
             "usage": None,
@@ -188,6 +191,10 @@ class Ledger:
     def clean(self, text: str) -> str:
         """``text`` from a provider with its keys replaced, so that it can be stored and printed."""
         return scrub(text, self._secrets)
+
+    def message(self, text: str) -> str:
+        """A provider's message, cleaned and then cut: a key that was cut before would not be found."""
+        return self.clean(text)[:MAX_MESSAGE_CHARACTERS]
 
     # Internals
 
