@@ -5,6 +5,7 @@ to, and nothing locked.
 """
 
 import errno
+import fcntl
 import json
 import os
 import secrets
@@ -182,6 +183,21 @@ def shortened(path: str | Path) -> str:
     text = str(path)
     half = _SHOWN_CHARACTERS // 2
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:half]}…{text[-half:]}"
+
+
+def lock_file(handle: int, path: Path) -> None:
+    """Lock the open file ``path`` for this process until it is closed; the system releases it if the process is killed.
+
+    Raises ``BlockingIOError`` if another process has locked it, ``StoreError`` on a file system without locks.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"{path} is on a file system without file locks ({error.strerror}): put the store on another disk"
+        ) from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -15,7 +15,6 @@ No secret reaches the file: keys are not part of a request, and are scrubbed fro
 (``ecgvf.llm.secrets``).
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ecgvf.core.errors import StoreCorrupt, StoreError
-from ecgvf.core.files import JSON, disk_errors, require_local, sync_folder
+from ecgvf.core.files import JSON, disk_errors, lock_file, require_local, sync_folder
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS
 from ecgvf.llm.attempt import Attempt, Spent, cost_of
@@ -102,8 +101,8 @@ class Ledger:
             self._handle = os.open(self.file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)  # less the umask
         try:
             try:
-                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it when a run is killed
-            except OSError as error:
+                lock_file(self._handle, self.file)
+            except BlockingIOError as error:
                 raise StoreError(
                     f"another run is sending calls for {self.file.parent}: wait for it, or use another --store"
                 ) from error
