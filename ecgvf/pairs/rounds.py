@@ -116,15 +116,21 @@ class LLMRounds:
         models = {writer.name: writer.config.model for writer in self.all_writers}
         ledger = Ledger.load(run)
 
-        def counts(intent: Mapping[str, Any]) -> bool:
-            restarts = ledger.restarts(intent["writer"], intent["split"])
-            return bool(intent["round"] == restarts and models.get(intent["writer"]) == intent["model"])
-
         requested: dict[Split, int] = {
             "train": request.pairs,
             "validation": request.validation,
             "test": request.tests,
         }
+        hashes = {split: load(run.concept.kind, split, self.templates).hash for split in requested}
+
+        def counts(intent: Mapping[str, Any]) -> bool:
+            writer, split = intent["writer"], intent["split"]
+            return (
+                models.get(writer) == intent["model"]
+                and hashes.get(split) == intent["request"]["template_hash"]
+                and ledger.restarts(writer, split) == intent["round"]
+            )
+
         splits = dict.fromkeys(requested, SplitGenerator())
         for split, count in requested.items():
             if count:
