@@ -146,9 +146,11 @@ def _check_no_batch(plans: Sequence[GenerationPlan], ledger: Ledger) -> None:
     ]
     if batched:
         names = ", ".join(sorted({attempt.intent["writer"] for attempt in batched}))
+        split = plans[0].split
+        command = "ecgvf generate" + ("" if split == "train" else f" --split {split}")
         raise SettingsError(
-            f"{len(batched)} calls of {names} may be in a batch: add --batch to collect them, or --fresh to send them "
-            "again and pay for both"
+            f"{len(batched)} calls of {names} may be in a batch: run `{command} --batch` to collect them, or "
+            f"`{command} --fresh` to send them again and pay for both"
         )
 
 
