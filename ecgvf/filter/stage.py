@@ -47,7 +47,7 @@ def filter_images(
 
     ``judge`` is a name, or a ``Judge``; None: see ``create_judge``. Missing images, including those of the further
     seeds in ``bounds``, are rendered first, and each shard is judged as soon as it is rendered. ``encoder`` is the CLIP
-    model that ``bounds`` need; None: it is opened. With ``current`` False, the current dataset stays as it is.
+    model that ``bounds`` need; None: it is opened. With ``current`` False, the current sets stay as they are.
     ``engine`` None is ``local_engine(device)``. Raises ``JudgeError``, and as ``render`` does.
     """
     from ecgvf.render import existing_images, missing_options, rendering_model  # PyTorch takes seconds
@@ -64,9 +64,9 @@ def filter_images(
         console.note(warning)
     images = existing_images(run, set_id)
     missing = None if images is not None else missing_options(run, device=device)
-    images, verdicts = _render_and_judge(run, pairs, images, missing, opened, engine)
+    images, verdicts = _render_and_judge(run, pairs, images, missing, opened, engine, current=current)
     measured = measure_bounds(images, verdicts, opened, bounds, encoder, engine)
-    images.finish({})  # a set selected by ``set_id`` becomes current
+    images.finish({}, current=current)  # a set selected by ``set_id`` becomes current
     return write_acceptance(images, verdicts, measured, current=current)
 
 
@@ -139,7 +139,7 @@ def _render_and_judge(
 ) -> tuple[StageSet, StageSet]:
     """Render ``images`` if they are None (as ``missing`` says) and judge them; return both sets, finished.
 
-    ``current`` as in ``finish_images``.
+    ``current`` as in ``filter_images``.
     """
     retained_concepts = _retained_concepts(pairs)
     setups: dict[str, Setup] = dict(_setups(opened, retained_concepts))
@@ -150,7 +150,7 @@ def _render_and_judge(
         if images is None:
             assert missing is not None
             images = missing.image_set(run, pairs, pool.describe(IMAGES.name).facts)
-            plans.append(missing.fill_plan(images, pairs, current=current))
+            plans.append(missing.fill_plan(images, pairs, current=not missing.further_seed))
         shards = len(plans[0].sizes) if plans else len(images.shards())
         sets = _verdict_sets(images, opened, retained_concepts)
         pool.fill(*plans, *_plans(images, shards, sets, opened))

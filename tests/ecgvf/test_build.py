@@ -184,8 +184,9 @@ def test_an_interrupted_build_resumes_to_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         build(run, **BUILD, model=model, judge=judge)
     assert len(rounds_of(run)) == 2
-    with pytest.raises(StageMissing):
-        load_dataset(run)  # a finished round is no dataset
+    for stage in (PAIRS, IMAGES, VERDICTS, ACCEPTANCE):
+        with pytest.raises(StageMissing):
+            run.current(stage)  # a finished round is no dataset
     build(run, **BUILD, model=model, judge=judge)
     assert shards(run) == shards(built[0])
 

@@ -131,6 +131,12 @@ def test_near_duplicates_of_retained_and_long_prompts_are_warnings(tmp_path: Pat
     assert not [record.detail for record in result.stage.records(PromptPair) if record.reason]
 
 
+def test_a_neighbour_as_a_surrogate_is_a_warning(tmp_path: Path, run: ConceptRun) -> None:
+    rows = "prompt,surrogate\na church by the sea,a castle by the sea\na church by a castle,a hotel by a castle\n"
+    result = import_pairs(run, read_table(write(tmp_path, "pairs.csv", rows)))
+    assert result.warnings == {"the surrogate names a neighbour of the concept": 1}
+
+
 def test_validation_and_test_prompts_like_a_training_prompt_are_rejected(tmp_path: Path) -> None:
     rows = "split,target,surrogate\ntest,A church by the sea!,\nvalidation,a church by a sea,a bank by a sea\n"
     rows += "test,a chapel in the snow,\ntrain,a church by the sea,a hotel by the sea\n"
