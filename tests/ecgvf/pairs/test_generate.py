@@ -354,7 +354,7 @@ def test_templates_are_shown_verbatim() -> None:
     output = json.loads(command("templates", "show", "church", "--json").stdout)
     assert [template["template"] for template in output["templates"]] == [
         "object/pairs@5",
-        "object/evaluation@5",
+        "object/evaluation@6",
         "object/retain@1",
     ]
     result = command("templates", "show", "church")
