@@ -6,6 +6,7 @@ to, and nothing locked.
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -223,6 +224,11 @@ def read_json(file: Path) -> JSON:
 def canonical_json(content: Mapping[str, Any]) -> bytes:
     """``content`` with sorted keys and no spaces: what is hashed."""
     return json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def content_hash(content: Mapping[str, Any], digits: int = 16) -> str:
+    """``digits`` hex digits of the SHA-256 of ``content``, whatever the order of its keys."""
+    return hashlib.sha256(canonical_json(content)).hexdigest()[:digits]
 
 
 def pretty_json(content: Mapping[str, Any]) -> bytes:

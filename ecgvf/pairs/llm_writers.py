@@ -118,7 +118,7 @@ def reparse(run: ConceptRun) -> StageSet:
         if any(record.call_id not in known for record in split_records(current, split)):
             raise SettingsError(
                 f"the {SPLIT_NAMES[split]} of the set {current.fingerprint} were gathered by `ecgvf build`, whose "
-                "rounds cannot be parsed again at once: run that build again, or the `ecgvf generate` of another set"
+                "rounds cannot be parsed again at once: run that build again, or run `ecgvf generate` for another set"
             )
         answers = {
             name: [_stored(ledger, call, current) for call in calls] for name, calls in settings["calls"].items()

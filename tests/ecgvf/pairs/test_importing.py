@@ -115,6 +115,12 @@ def test_half_a_surrogate_and_a_missing_seed_are_accepted(tmp_path: Path) -> Non
     assert row.target == "a church ?" and row.seed is None
 
 
+def test_only_a_line_break_ends_a_prompt_of_a_text_file(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_bytes("a church\u2028at dusk\r\na\fchapel\n\n".encode())
+    assert [row.target for row in read_table(file).rows] == ["a church at dusk", "a chapel"]
+
+
 def test_line_of_spaces_is_skipped(tmp_path: Path) -> None:
     file = write(tmp_path, "pairs.csv", "prompt,seed\na church,1\n \na chapel,2\n")
     assert [row.target for row in read_table(file).rows] == ["a church", "a chapel"]
