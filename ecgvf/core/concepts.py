@@ -134,7 +134,7 @@ def inflected(words: str) -> str:
     parts = [re.escape(part) for part in re.split(r"[\s_-]+", words.strip()) if part] or [r"(?!)"]
     if re.search(r"[^aeiou\W]y$", parts[-1], re.IGNORECASE):
         parts[-1] = f"{parts[-1][:-1]}(?:y|ies)"
-    elif re.search(r"[^f\W]fe?$", parts[-1], re.IGNORECASE):
+    elif re.search(r"(?:ife|[lr]f|[eo]af|hief|oof)$", parts[-1], re.IGNORECASE):  # "hooves", and "roofs"
         parts[-1] = f"{re.sub('fe?$', '', parts[-1], flags=re.IGNORECASE)}(?:fe?s?|ves)"
     else:
         parts[-1] += "(?:e?s)?"

@@ -65,9 +65,7 @@ class OfflineRounds:
         return self.writer.name
 
     def write(self, run: ConceptRun, request: RoundRequest) -> StageSet | None:
-        splits = written_splits(
-            self.writer, run.concept, request.counts, seed=request.seed, build_round=request.number
-        )
+        splits = written_splits(self.writer, run.concept, request.counts, seed=request.seed, build_round=request.number)
         written = _write_round(run, splits, self.name, request)
         note_missing(written, self.writer, request.counts)
         return written

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgvf.core import concepts
-from ecgvf.core.concepts import Concept, find, may_be_unsafe, read, template, unsafe_mark
+from ecgvf.core.concepts import Concept, find, may_be_unsafe, names_any, read, template, unsafe_mark
 from ecgvf.core.errors import ConceptError
 
 
@@ -136,6 +136,31 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
 )
 def test_a_term_is_found_as_a_whole_word_in_any_case_and_number(text: str, term: str | None) -> None:
     assert find("church").term_in(text) == term
+
+
+@pytest.mark.parametrize(
+    ("word", "plurals", "others"),
+    [
+        ("knife", ("knives",), ("knit",)),
+        ("wolf", ("wolves",), ()),
+        ("scarf", ("scarves", "scarfs"), ()),
+        ("leaf", ("leaves",), ()),
+        ("thief", ("thieves",), ()),
+        ("hoof", ("hooves", "hoofs"), ()),
+        ("roof", ("roofs",), ()),
+        ("chief", ("chiefs",), ()),
+        ("cliff", ("cliffs",), ()),
+        ("cafe", ("cafes",), ("caves",)),
+        ("safe", ("safes",), ("saves",)),
+        ("chef", ("chefs",), ("cheves",)),
+        ("reef", ("reefs",), ("reeves",)),
+        ("relief", ("reliefs",), ("relieves",)),
+        ("motif", ("motifs",), ("motives",)),
+    ],
+)
+def test_plurals_of_words_in_f(word: str, plurals: tuple[str, ...], others: tuple[str, ...]) -> None:
+    assert all(names_any([word], f"two {each} by a lake") for each in (word, *plurals))
+    assert not any(names_any([word], f"two {each} by a lake") for each in others)
 
 
 def test_a_term_is_found_however_its_accents_are_written() -> None:

@@ -253,7 +253,7 @@ def test_a_file_system_without_locks_is_no_other_run(file: Path, monkeypatch: py
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
     with (
-        pytest.raises(StoreError, match="without file locks.*put the store on another disk"),
+        pytest.raises(StoreError, match=r"without file locks.*put the store on another disk"),
         ledger(file).writing(),
     ):
         pass

@@ -61,7 +61,9 @@ def test_a_short_key_changes_no_prompt_and_warns_once(
 def test_no_key_is_in_any_file_or_output(server: LlmServer, generate: Callable[..., Any]) -> None:
     """Not even where a provider repeats the key that it refuses, nor a part where its message is cut."""
     printed = generate("--writers", ALL, "--iterations", "1", "--dry-run").output
-    behaviours: list[tuple[str, list[str]]] = [(each, []) for each in ("fine", "echo-key", "echo-keys", "cut", "garbage")]
+    behaviours: list[tuple[str, list[str]]] = [
+        (each, []) for each in ("fine", "echo-key", "echo-keys", "cut", "garbage")
+    ]
     for behaviour, more in (*behaviours, ("echo-key", ["--json"])):
         server.requests, server.behave = [], scripted(behaviour)
         printed += generate("--writers", "gpt,claude,gemini", "--iterations", "2", "--fresh", *more).output

@@ -92,7 +92,10 @@ def test_a_file_system_without_locks_is_one_line_and_nothing_is_left(
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
-    with pytest.raises(StoreError, match="without file locks.*put the store on another disk"), staging_folder(tmp_path):
+    with (
+        pytest.raises(StoreError, match=r"without file locks.*put the store on another disk"),
+        staging_folder(tmp_path),
+    ):
         pass
     assert list(tmp_path.iterdir()) == []
 
