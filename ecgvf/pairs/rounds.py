@@ -108,12 +108,11 @@ class LLMRounds:
     def write(self, run: ConceptRun, request: RoundRequest) -> StageSet | None:
         models = {writer.name: writer.config.model for writer in self.all_writers}
         ledger = Ledger.load(run)
-
         hashes = {split: load(run.concept.kind, split, self.templates).hash for split in request.counts}
 
         def counts(intent: Mapping[str, Any]) -> bool:
             writer, split = intent["writer"], intent["split"]
-            return (
+            return bool(
                 models.get(writer) == intent["model"]
                 and hashes.get(split) == intent["request"]["template_hash"]
                 and ledger.restarts(writer, split) == intent["round"]
