@@ -143,8 +143,15 @@ def build(
     janus.sampling.override(guidance, None)  # checks its range
 
     def filter_pairs(pairs: StageSet) -> StageSet:
+        # Until the rounds are merged, nothing becomes current: a killed build leaves no single round as the dataset.
         images = render(
-            run, model=janus, guidance=guidance, batch_size=batch_size, seed=seed, set_id=pairs.fingerprint
+            run,
+            model=janus,
+            guidance=guidance,
+            batch_size=batch_size,
+            seed=seed,
+            set_id=pairs.fingerprint,
+            current=False,
         ).images
         filtered = filter_images(
             run,
@@ -155,7 +162,7 @@ def build(
             model=janus,
             device=device,
             set_id=images.fingerprint,
-            current=False,  # a killed build leaves no single round as the dataset
+            current=False,
         )
         return filtered.acceptance
 
@@ -205,9 +212,11 @@ def _run_rounds(
             own = progress[writer.name]
             request = RoundRequest(
                 number=number,
-                pairs=own.missing,
-                validation=validation_of[writer.name] if number == 0 else 0,
-                tests=tests_of[writer.name] if number == 0 else 0,
+                counts={
+                    "train": own.missing,
+                    "validation": validation_of[writer.name] if number == 0 else 0,
+                    "test": tests_of[writer.name] if number == 0 else 0,
+                },
                 seed=seed,
                 earlier=[acceptance.source(PAIRS) for acceptance in acceptances],
             )

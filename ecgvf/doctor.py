@@ -81,7 +81,7 @@ def _machine(store: Path) -> Iterator[Check]:
 
 def _disk(store: Path) -> Check:
     if is_remote(store):
-        return Check("machine", "disk", "ok", f"not asked: {store} is object storage")
+        return Check("machine", "disk", "ok", f"not checked: {store} is object storage")
     if (free := _free(store)) >= STORE_BYTES:
         return Check("machine", "disk", "ok", f"{_gb(free)} free for {store}")
     advice = f"free {_gb(STORE_BYTES)}, or put the store elsewhere: --store"
@@ -123,12 +123,20 @@ def _is_downloaded(repo: str) -> bool:
 
 def _writers() -> Iterator[Check]:
     writers: dict[str, list[str]] = {}
-    registry = Registry()
+    yield Check("writers", "offline", "ok", "needs no key; writes about Janus-nano's world")
+    own = os.environ.get("ECGVF_WRITERS")
+    try:
+        registry = Registry(Path(own) if own else None)
+    except EcgvfError as error:
+        yield Check("writers", "LLMs", "absent", "ECGVF_WRITERS names no file of writers", str(error))
+        return
     for writer in registry.preset("default"):
         writers.setdefault(writer.config.key or "", []).append(writer.name)
-    yield Check("writers", "offline", "ok", "needs no key; writes about Janus-nano's world")
     for variable, names in writers.items():
         written = ", ".join(names)
+        if not variable:
+            yield Check("writers", written, "ok", "needs no key")
+            continue
         try:
             ready = all(writer.ready for writer in registry.preset("default") if writer.name in names)
         except EcgvfError as error:

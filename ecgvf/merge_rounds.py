@@ -57,7 +57,8 @@ def _merge_pairs(sets: Sequence[StageSet]) -> StageSet:
                 "writer": ", ".join(dict.fromkeys(stage_set.summary["writer"] for stage_set in sets)),
                 **{split: tally(rows) for split, rows in parts.items()},
                 **summarize_writers((row for rows in parts.values() for row in rows), paid),
-            }
+            },
+            current=False,
         )
     return merged
 

@@ -103,15 +103,16 @@ class Run(ConceptRun):
         Returns the set of ``PromptPair``. Raises ``WriterError`` for a concept outside nano's world, ``SettingsError``,
         ``StoreError``.
         """
-        from ecgvf.pairs.generate import generate_pairs
+        from ecgvf.pairs.generate import generate_pairs, write_captions
         from ecgvf.pairs.offline import OfflineWriter
 
+        if split == "retain":
+            return write_captions(self, retained)
         return generate_pairs(
             self,
             pairs=pairs,
             validation=validation,
             tests=tests,
-            retained=retained,
             split=split,
             seed=seed,
             writer=OfflineWriter(surrogates),

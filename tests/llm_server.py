@@ -445,10 +445,12 @@ class _Handler(BaseHTTPRequestHandler):
             return self.send_error_body(wire, 429, "slow down")
         if behaviour == "no-quota":
             return self.send_error_body(wire, 429, "insufficient_quota: you exceeded your current quota")
-        if behaviour == "echo-key":
+        if behaviour in ("echo-key", "echo-keys"):
             names = ("authorization", "x-api-key", "x-goog-api-key")
             key = next(filter(None, map(self.headers.get, names)))
-            return self.send_error_body(wire, 401, f"incorrect API key provided: {key}")
+            return self.send_error_body(
+                wire, 401, f"incorrect API key provided: {key * (20 if behaviour == 'echo-keys' else 1)}"
+            )
         if behaviour == "filter-status":
             return self.send_json(400, {"type": "error", "error": FILTER_STOPPED[wire]})
         if behaviour.isdigit():

@@ -66,8 +66,8 @@ class Concept(BaseModel):
         for surrogate in self.surrogates:
             if named := self.term_in(surrogate) or self.unseen_in(surrogate):
                 raise ValueError(f"surrogate {surrogate!r} names the concept ({named!r})")
-            if name_key(surrogate) in map(name_key, self.neighbours):
-                raise ValueError(f"{surrogate!r} is both a surrogate and a neighbour; neighbours are never rehearsed")
+            if neighbour := _longest(self.neighbours, surrogate):
+                raise ValueError(f"surrogate {surrogate!r} names the neighbour {neighbour!r}, which is never rehearsed")
         for neighbour in self.neighbours:
             if named := self.term_in(neighbour) or self.unseen_in(neighbour):
                 raise ValueError(f"neighbour {neighbour!r} names the concept ({named!r})")
@@ -134,7 +134,7 @@ def inflected(words: str) -> str:
     parts = [re.escape(part) for part in re.split(r"[\s_-]+", words.strip()) if part] or [r"(?!)"]
     if re.search(r"[^aeiou\W]y$", parts[-1], re.IGNORECASE):
         parts[-1] = f"{parts[-1][:-1]}(?:y|ies)"
-    elif re.search(r"[^f\W]fe?$", parts[-1], re.IGNORECASE):
+    elif re.search(r"(?:ife|[lr]f|[eo]af|hief|oof)$", parts[-1], re.IGNORECASE):  # "hooves", and "roofs"
         parts[-1] = f"{re.sub('fe?$', '', parts[-1], flags=re.IGNORECASE)}(?:fe?s?|ves)"
     else:
         parts[-1] += "(?:e?s)?"

@@ -15,7 +15,7 @@ EcgvfError                    exit code 2, one line, no traceback
 │   ├── StoreCorrupt          a shard or manifest is not what was written
 │   └── StageMissing          the stage before this one has not been run
 ├── EngineError               workers that cannot be started, keep dying, or differ from each other
-│   └── DeviceFailed          a GPU that computes nothing any more
+│   └── DeviceFailed          a GPU that has stopped working
 ├── SettingsError             an invalid option, or options that contradict each other
 └── DiskFull                  no space left
 """

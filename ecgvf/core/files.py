@@ -5,6 +5,8 @@ to, and nothing locked.
 """
 
 import errno
+import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -184,6 +186,21 @@ def shortened(path: str | Path) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:half]}…{text[-half:]}"
 
 
+def lock_file(handle: int, path: Path) -> None:
+    """Lock the open file ``path`` for this process until it is closed; the system releases it if the process is killed.
+
+    Raises ``BlockingIOError`` if another process has locked it, ``StoreError`` on a file system without locks.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"{path} is on a file system without file locks ({error.strerror}): put the store on another disk"
+        ) from error
+
+
 def sync_folder(folder: Path) -> None:
     """Flush the entries of ``folder`` to the disk: syncing a new file does not sync its name."""
     handle = os.open(folder, os.O_RDONLY)
@@ -207,6 +224,11 @@ def read_json(file: Path) -> JSON:
 def canonical_json(content: Mapping[str, Any]) -> bytes:
     """``content`` with sorted keys and no spaces: what is hashed."""
     return json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def content_hash(content: Mapping[str, Any], digits: int = 16) -> str:
+    """``digits`` hex digits of the SHA-256 of ``content``, whatever the order of its keys."""
+    return hashlib.sha256(canonical_json(content)).hexdigest()[:digits]
 
 
 def pretty_json(content: Mapping[str, Any]) -> bytes:

@@ -46,7 +46,10 @@ _OFFLINE: dict[RepoType, str] = {
 
 _REFUSALS = {
     401: f"the Hub does not know your token: {LOG_IN}",
-    403: "your token has no write access to {repo}: use one that has it, or another --repo",
+    403: (
+        "your token does not permit this with {repo} ({reason}): use one that does (a push needs write access), or "
+        "another repository"
+    ),
     409: "{repo}: the Hub already has this ({reason}): check `ecgvf versions {repo}`, then run again",
     412: (
         "{repo} was changed during the push, and nothing was uploaded: run the same command again to start from its "
@@ -55,7 +58,7 @@ _REFUSALS = {
     429: f"the Hub limits the rate of requests (429): wait a few minutes, then {RETRY}",
 }
 _FAILURE = f"the Hub returned an error ({{status}}): wait a few minutes, then {RETRY}"
-_REFUSAL = "the Hub refuses ({status}) for {repo}: {reason}"
+_REFUSAL = "the Hub refused the request for {repo} ({status}): {reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,8 @@ def _translate(error: BaseException, repo: str, revision: str | None, repo_type:
     match error:
         case hub.GatedRepoError():
             return HubError(f"{repo} is gated: accept its terms or request access on its page, then {LOG_IN}")
+        case hub.DisabledRepoError():
+            return HubError(f"{repo} is disabled on the Hub: its page says why; use another repository")
         case hub.RepositoryNotFoundError():
             return absent(f"the Hub has no {repo_type} {repo}, or it is private: check its name, or {LOG_IN}")
         case hub.RevisionNotFoundError():

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import ecgvf
 from ecgvf.core import console, jsonl
 from ecgvf.core.errors import StageMissing, StoreCorrupt
-from ecgvf.core.files import JSON, append_line, canonical_json, pretty_json, read_json, write_atomic
+from ecgvf.core.files import JSON, append_line, canonical_json, content_hash, pretty_json, read_json, write_atomic
 from ecgvf.core.records import R, from_table
 
 T = TypeVar("T")
@@ -39,8 +39,8 @@ _PACKAGES = ("torch", "torchvision", "transformers", "numpy", "pyarrow", "pillow
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
-    """12 hex digits: a hash of the canonical JSON of ``settings``, whatever the order of its keys."""
-    return hashlib.sha256(canonical_json(settings)).hexdigest()[:12]
+    """12 hex digits, equal for equal ``settings``."""
+    return content_hash(settings, 12)
 
 
 class BatchTooLarge(Exception):

@@ -20,14 +20,10 @@ from ecgvf.filter.bounds import change
 from ecgvf.filter.clip_score import CLIP_SCORES, ClipScore
 from ecgvf.judges.ensemble import label_prefix, near_miss
 from ecgvf.judges.judge import Criterion
-from ecgvf.pairs.splits import counts_text
+from ecgvf.pairs.splits import SPLIT_COUNTS, counts_text
 
 Verdicts = dict[str, dict[Role, Verdict]]
 """Record id → role → verdict."""
-
-
-_COUNTS: dict[Split, str] = {"train": "pairs", "validation": "validation", "test": "tests", "retain": "retained"}
-"""Split → the key of its records in a set's summary; that of the accepted ones begins with ``accepted_``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +40,12 @@ class FilterResult:
     @property
     def counts(self) -> dict[Split, int]:
         """Split → number of its records."""
-        return {split: self._count(key) for split, key in _COUNTS.items()}
+        return {split: self._count(key) for split, key in SPLIT_COUNTS.items()}
 
     @property
     def accepted(self) -> dict[Split, int]:
         """Split → number of its records that were accepted."""
-        return {split: self._count(f"accepted_{key}") for split, key in _COUNTS.items()}
+        return {split: self._count(f"accepted_{key}") for split, key in SPLIT_COUNTS.items()}
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -72,7 +68,7 @@ class FilterResult:
         return self._text("validation", "test", "retain")
 
     def __str__(self) -> str:
-        return f"{self.judge} accepts {self._text(*_COUNTS)}"
+        return f"{self.judge} accepts {self._text(*SPLIT_COUNTS)}"
 
     def _text(self, *splits: Split) -> str:
         counts = self.counts
@@ -246,7 +242,7 @@ def _summary(acceptance: StageSet, verdicts: Verdicts) -> dict[str, Any]:
     ]
     near_misses = [near_miss(criteria, verdict.top_labels) for verdict in absent]
     counts: dict[str, int] = {}
-    for split, key in _COUNTS.items():
+    for split, key in SPLIT_COUNTS.items():
         if split != "retain" or splits[split]:
             counts |= {key: splits[split], f"accepted_{key}": accepted[split]}
     return {

@@ -50,7 +50,7 @@ def filter_images(
     ``judge`` is a name, or a ``Judge``; None: see ``create_judge``. Missing images, including those of the further
     seeds in ``bounds``, are rendered first, and each shard is judged as soon as it is rendered. ``encoder`` is the CLIP
     model that ``bounds`` need; None: it is opened. ``model`` is the one that renders, if it is loaded already; then all
-    is done in this process. With ``current`` False, the current dataset stays as it is. ``engine`` None is
+    is done in this process. With ``current`` False, the current sets stay as they are. ``engine`` None is
     ``local_engine(device)``. Raises ``JudgeError``, and as ``render`` does.
     """
     from ecgvf.render import existing_images, rendering_model  # PyTorch takes seconds
@@ -71,10 +71,10 @@ def filter_images(
     if images is None or bounds.seeds > 1:
         setups[IMAGES.name] = rendering.setup(run.concept)
     with engine.open(setups) as pool:
-        images, verdicts = _render_and_judge(pairs, images, rendering, opened, pool)
+        images, verdicts = _render_and_judge(pairs, images, rendering, opened, pool, current=current)
         by_seed = [verdicts, *_judge_further_seeds(images, pairs, rendering, bounds.seeds - 1, opened, pool)]
     measured = measure_bounds(images, by_seed, bounds, encoder)
-    images.finish({})  # a set selected by ``set_id`` becomes current
+    images.finish({}, current=current)  # a set selected by ``set_id`` becomes current
     return write_acceptance(images, verdicts, measured, current=current)
 
 
@@ -159,12 +159,12 @@ def _render_and_judge(
 ) -> tuple[StageSet, StageSet]:
     """Render ``images`` if they are None (as ``rendering`` says) and judge them; return both sets, finished.
 
-    ``current`` as in ``finish_images``.
+    ``current`` as in ``filter_images``.
     """
     plans = []
     if images is None:
         images = rendering.image_set(pairs.run, pairs, pool.describe(IMAGES.name).facts)
-        plans.append(rendering.fill_plan(images, pairs, current=current))
+        plans.append(rendering.fill_plan(images, pairs))
     shards = len(plans[0].sizes) if plans else len(images.shards())
     sets = _verdict_sets(images, opened, _retained_concepts(pairs))
     pool.fill(*plans, *_plans(images, shards, sets, opened))

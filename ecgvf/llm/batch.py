@@ -60,7 +60,7 @@ class BatchRunner:
         self, job: WriterJob, ledger: Ledger, budget: Budget, result: DispatchResult, advance: Callable[[], None]
     ) -> None:
         self.job, self.writer, self.ledger, self.budget, self.result = job, job.writer, ledger, budget, result
-        self.advance = advance
+        self.advance, self.finished = advance, 0
         self.client: BatchClient = open_batch_client(job.writer)
 
     async def run(self) -> None:
@@ -68,6 +68,7 @@ class BatchRunner:
         name = self.writer.name
         try:
             counted = self._counted()
+            self._advance()
             await self._resume()
             # The budget began with the maximum cost of the calls of an earlier run.
             await self.budget.settle(Decimal(0), self._counted() - counted)
@@ -79,7 +80,7 @@ class BatchRunner:
             if due := self._due():
                 self.result.set_aside[name] = f"{len(due)} calls failed or expired in {1 + RESUBMISSIONS} batches"
         except (Failed, BudgetReached) as error:
-            self.result.set_aside[name] = self.ledger.clean(why_set_aside(error, self.writer))
+            self.result.set_aside[name] = self.ledger.message(why_set_aside(error, self.writer))
         finally:
             self.result.answered[name] = [answered for _, answered in self._calls() if answered]
 
@@ -91,6 +92,15 @@ class BatchRunner:
                 answered = self.ledger.answered(call.hash)
                 yield call, answered
                 call = next_call(conversation, answered) if answered else None
+
+    def _advance(self) -> None:
+        """Advance the progress bar to the number of finished calls: answered, as is the repair if one is due."""
+        calls = list(self._calls())
+        repairs_due = sum(call.repair and answered is None for call, answered in calls)
+        finished = sum(not call.repair and answered is not None for call, answered in calls) - repairs_due
+        for _ in range(finished - self.finished):
+            self.advance()
+        self.finished = finished
 
     def _counted(self) -> Decimal:
         """What this job's attempts count toward the budget, in US dollars."""
@@ -133,13 +143,13 @@ class BatchRunner:
         """Collect the batches that an earlier run submitted."""
         for batch, line in list(self.ledger.batches.items()):
             attempts = [attempt for call in line["calls"] for attempt in self.ledger.of_call(call)]
-            waiting = {
-                attempt.call: attempt.number
+            waiting = [
+                attempt
                 for attempt in attempts
                 if attempt.number == line["calls"][attempt.call] and self._waits(attempt)
-            }
-            if line["writer"] == self.writer.name and waiting:
-                await self._collect_if_known(batch, waiting)
+            ]
+            if any(self.job.owns(attempt.intent) for attempt in waiting):
+                await self._collect_if_known(batch, {attempt.call: attempt.number for attempt in waiting})
         marked: dict[str, list[Attempt]] = {}
         for attempt in self.ledger.attempts():
             mark = attempt.intent.get("batch")
@@ -208,8 +218,8 @@ class BatchRunner:
                 self.ledger.record_failure(call, number, result, seconds)
             else:
                 raw = result.raw if isinstance(result, Failed) else result
-                if self.ledger.record_answer(call, number, raw, seconds).answered:
-                    self.advance()
+                self.ledger.record_answer(call, number, raw, seconds)
+        self._advance()
 
 
 def _name(call: str, attempt: int) -> str:

@@ -61,7 +61,7 @@ class Budget:
             while self.spent + self.reserved + most > self.limit:
                 if not (wait and self.reserved):
                     raise BudgetReached(
-                        f"${dollars(self.spent + self.reserved)} of ${dollars(self.limit)} are spent or reserved, "
+                        f"${dollars(self.spent + self.reserved)} of ${dollars(self.limit)} is spent or reserved, "
                         f"and the next call may cost ${dollars(most)}"
                     )
                 await self._settled.wait()

@@ -1,12 +1,11 @@
 """A call: a request to an LLM, with everything that decides the answer."""
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
 
-from ecgvf.core.files import canonical_json
+from ecgvf.core.files import content_hash
 from ecgvf.core.records import Split
 from ecgvf.llm.registry import Sdk, Structure
 
@@ -46,7 +45,7 @@ class Call:
     @property
     def hash(self) -> str:
         """16 hex digits, equal for equal calls."""
-        return hashlib.sha256(canonical_json({**self.origin(), **self.request()})).hexdigest()[:16]
+        return content_hash({**self.origin(), **self.request()})
 
     def origin(self) -> dict[str, Any]:
         """The fields of a ledger's intent that say which call of which run this is."""

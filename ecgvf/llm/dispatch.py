@@ -119,7 +119,7 @@ class Dispatcher:
             for conversation in job.conversations():
                 await self._converse(client, conversation)
         except (Failed, BudgetReached) as error:
-            self._result.set_aside[job.writer.name] = self._ledger.clean(why_set_aside(error, job.writer))
+            self._result.set_aside[job.writer.name] = self._ledger.message(why_set_aside(error, job.writer))
 
     async def close(self) -> None:
         """Close all clients."""

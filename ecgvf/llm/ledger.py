@@ -15,7 +15,6 @@ No secret reaches the file: keys are not part of a request, and are scrubbed fro
 (``ecgvf.llm.secrets``).
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ecgvf.core.errors import StoreCorrupt, StoreError
-from ecgvf.core.files import JSON, disk_errors, require_local, sync_folder
+from ecgvf.core.files import JSON, disk_errors, lock_file, require_local, sync_folder
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS
 from ecgvf.llm.attempt import Attempt, Spent, cost_of
@@ -36,6 +35,9 @@ from ecgvf.llm.clients.client import Failed
 from ecgvf.llm.clients.reply import Usage
 from ecgvf.llm.registry import Rates
 from ecgvf.llm.secrets import scrub
+
+MAX_MESSAGE_CHARACTERS = 300
+"""How much of a failure's message is kept; the whole body is in ``raw``."""
 
 
 class Ledger:
@@ -99,8 +101,8 @@ class Ledger:
             self._handle = os.open(self.file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)  # less the umask
         try:
             try:
-                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it when a run is killed
-            except OSError as error:
+                lock_file(self._handle, self.file)
+            except BlockingIOError as error:
                 raise StoreError(
                     f"another run is sending calls for {self.file.parent}: wait for it, or use another --store"
                 ) from error
@@ -170,7 +172,7 @@ class Ledger:
         line = {
             **_answer(call, attempt, seconds),
             "status": failed.status,
-            "error": self.clean(str(failed)),
+            "error": self.message(str(failed)),
             "lost": failed.lost,
             "raw": self.clean(failed.raw),
             "usage": None,
@@ -188,6 +190,10 @@ class Ledger:
     def clean(self, text: str) -> str:
         """``text`` from a provider with its keys replaced, so that it can be stored and printed."""
         return scrub(text, self._secrets)
+
+    def message(self, text: str) -> str:
+        """A provider's message, cleaned and then cut: a key that was cut before would not be found."""
+        return self.clean(text)[:MAX_MESSAGE_CHARACTERS]
 
     # Internals
 

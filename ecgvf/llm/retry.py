@@ -34,7 +34,8 @@ async def with_retries(attempt: Callable[[], Awaitable[T]], *, retry_lost: bool 
         return failures[kind] > ALLOWED[kind]
 
     def wait(state: RetryCallState) -> float:
-        return _failed(state).retry_after or backoff(state)  # 0: now, which a date in the past says as well
+        # 0, or a date in the past, would mean at once: back off instead
+        return _failed(state).retry_after or backoff(state)
 
     async def run() -> T:  # tenacity awaits only what is declared as a coroutine function
         return await attempt()

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ecgvf.core import strict_yaml
 from ecgvf.core.concepts import Concept, name_key, names_any
-from ecgvf.core.files import canonical_json
+from ecgvf.core.files import canonical_json, content_hash
 from ecgvf.core.paths import data_dir
 from ecgvf.pairs.writer import Answer, Provenance
 
@@ -128,7 +128,7 @@ def write(concept: Concept, per_concept: int) -> Answer:
         writer=NAME,
         split="retain",
         iteration=0,
-        call_id=hashlib.sha256(canonical_json(content)).hexdigest()[:16],
+        call_id=content_hash(content),
         model_asked=NAME,
         model_answered=NAME,
         template=_FILE,

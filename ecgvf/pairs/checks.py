@@ -119,13 +119,37 @@ def _pair_fault(concept: Concept, draft: Draft, surrogate: str, surrogate_term: 
         return f"the surrogate names the concept: {named!r}"
     if contains(surrogate, draft.target_term):
         return f"the surrogate still contains the term: {draft.target_term!r}"
+    if neighbour := added_neighbour(concept, draft):
+        return f"the surrogate names a neighbour of the concept: {neighbour!r}"
     if surrogate_term and not contains(surrogate, surrogate_term):
         return f"the surrogate does not contain its stated term: {surrogate_term!r}"
+    if not surrogate_term and (added := _added_word(draft, surrogate)):
+        return f"the surrogate states no term and has a word that the target has not: {added!r}"
     excess = max(0, len(words(surrogate_term)) - replaced - max_extra)
     changed, max_changed = share_changed(draft, excess), MAX_CHANGED[concept.kind]
     if changed > max_changed:
         return f"too many other words changed: {changed:.0%}, at most {max_changed:.0%} are allowed"
     return None
+
+
+def added_neighbour(concept: Concept, draft: Draft) -> str | None:
+    """The first neighbour that the surrogate names and the target does not, or its term and not the target's."""
+    texts = ((draft.target, draft.surrogate or ""), (draft.target_term, draft.surrogate_term or ""))
+    for neighbour in concept.neighbours:
+        if any(contains(new, neighbour) and not contains(old, neighbour) for old, new in texts):
+            return neighbour
+    return None
+
+
+def _added_word(draft: Draft, surrogate: str) -> str | None:
+    """The first word of ``surrogate`` that is not left of the target, with or without its term; None if all are."""
+    added = None
+    for target in (draft.target, _without(draft.target, draft.target_term)):  # in Chinese, the term is part of a word
+        remaining = iter(words(target))
+        added = next((word for word in words(surrogate) if word not in remaining), None)
+        if added is None:
+            return None
+    return added
 
 
 def share_changed(draft: Draft, excess: int = 0) -> float:

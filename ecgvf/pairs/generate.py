@@ -1,10 +1,12 @@
 """Stage 1 without LLMs: pairs and evaluation prompts by a writer in this process, and the captions that ship."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 from ecgvf.core import console
+from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import PromptPair, Split
 from ecgvf.core.run import ConceptRun
@@ -21,14 +23,12 @@ from ecgvf.pairs.default_counts import (
     VALIDATION_PROMPTS,
 )
 from ecgvf.pairs.offline import OfflineWriter
-from ecgvf.pairs.splits import SPLIT_NAMES, SplitGenerator, keep_split, write_set
+from ecgvf.pairs.parsing import OFFLINE_VERSION
+from ecgvf.pairs.splits import SPLIT_COUNTS, SPLIT_NAMES, SplitGenerator, keep_split, write_set
 from ecgvf.pairs.writer import Request, Writer
 
 MAX_FRUITLESS_CALLS = 20
 """The offline writer stops after this many calls in a row without a new prompt."""
-
-_COUNTS: dict[Split, str] = {"train": "pairs", "validation": "validation", "test": "tests"}
-"""Split → the setting with the number of prompts requested."""
 
 
 def generate_pairs(
@@ -37,19 +37,14 @@ def generate_pairs(
     pairs: int = OFFLINE_PAIRS,
     validation: int = VALIDATION_PROMPTS,
     tests: int = TEST_PROMPTS,
-    retained: int = RETAINED_PROMPTS,
     seed: int = 0,
     writer: Writer | None = None,
-    split: Split | None = None,
-    build_round: int | None = None,
-    earlier: Sequence[StageSet] = (),
+    split: Literal["train", "validation", "test"] | None = None,
 ) -> StageSet:
     """Write ``pairs`` training pairs, ``validation`` and ``tests`` evaluation prompts; make the set current, return it.
 
-    ``writer`` None is the offline writer. ``split`` writes only that split and keeps the others of the current set.
-    ``split="retain"`` takes ``retained`` of the shipped captions of each retained concept; by default the retain split
-    is kept. ``build_round`` and ``earlier`` are for ``ecgvf build``: the round's number, and the sets of the rounds
-    before, whose prompts are not written again; such a set has no retain split.
+    ``writer`` None is the offline writer. ``split`` writes only that split. The other splits, and always the retain
+    split, stay as they are in the current set.
 
     If the writer runs out of new prompts, the set has fewer, and a note says so. An interrupted set is resumed, a
     finished one only made current. Raises ``SettingsError``, ``WriterError``, ``StoreError``, ``DiskFull``.
@@ -60,38 +55,26 @@ def generate_pairs(
     for name, number in (("validation", validation), ("tests", tests)):
         if number < 0:
             raise SettingsError(f"--{name} {number}: it must be 0 or more")
-    if split == "retain":
-        return _write_captions(run, retained)
     writer = writer or OfflineWriter()
-    writer.check(run.concept)
-    counts: dict[Split, int] = {"train": pairs, "validation": validation, "test": tests}
-    splits: dict[Split, SplitGenerator] = {}
-    for name, number in counts.items():
-        if split not in (None, name):
-            splits[name] = keep_split(run, name)
-            continue
-        request = Request(
-            concept=run.concept, split=name, count=number, iteration=0, seed=seed, build_round=build_round or 0
-        )
-        splits[name] = _split_by(writer, request)
-    if build_round is None:
-        splits["retain"] = keep_split(run, "retain")
-    stage_set = write_set(run, splits, writer.name, build_round=build_round or 0, earlier=earlier)
-    for name, number in counts.items():
-        accepted = stage_set.summary[name]["accepted"]
-        if split in (None, name) and accepted < number:
-            console.note(
-                f"only {accepted} of {number} {SPLIT_NAMES[name]} by {writer.name}: "
-                f"its last {MAX_FRUITLESS_CALLS} calls gave nothing new"
-            )
+    every: dict[Split, int] = {"train": pairs, "validation": validation, "test": tests}
+    counts = {name: number for name, number in every.items() if split in (None, name)}
+    written = written_splits(writer, run.concept, counts, seed=seed)
+    splits = {name: written[name] if name in written else keep_split(run, name) for name in SPLIT_NAMES}
+    stage_set = write_set(run, splits, writer.name)
+    note_missing(stage_set, writer, counts)
     return stage_set
 
 
-def _write_captions(run: ConceptRun, per_concept: int) -> StageSet:
-    """The current set with the captions that ship as its retain split, ``per_concept`` of each retained concept."""
+def write_captions(run: ConceptRun, per_concept: int = RETAINED_PROMPTS) -> StageSet:
+    """Write the captions that ship as the retain split, and keep the other splits; make the set current, return it.
+
+    ``per_concept`` is the number of captions of each retained concept, at least 1. Raises ``SettingsError``,
+    ``StoreError``, ``DiskFull``.
+    """
     if per_concept < 1:
         raise SettingsError(f"--count {per_concept}: it must be at least 1")
-    settings = {**captions.settings(), "retained": per_concept, **reader_settings(run.concept.kind)}
+    reading = reader_settings(run.concept.kind) | {"parser": OFFLINE_VERSION}
+    settings = {**captions.settings(), SPLIT_COUNTS["retain"]: per_concept, **reading}
 
     def records(accepted: PromptIndex) -> list[PromptPair]:
         answer = captions.write(run.concept, per_concept)
@@ -102,11 +85,32 @@ def _write_captions(run: ConceptRun, per_concept: int) -> StageSet:
     return write_set(run, splits | {"retain": SplitGenerator(settings, records)}, captions.NAME)
 
 
-def _split_by(writer: Writer, total: Request) -> SplitGenerator:
-    """The split that ``writer`` writes: ``total`` is a request for all of its prompts."""
-    settings = {"writer": writer.settings(), _COUNTS[total.split]: total.count, "seed": total.seed}
-    settings |= {"per_call": PROMPTS_PER_CALL, **reader_settings(total.concept.kind)}
-    return SplitGenerator(settings, partial(_write, writer, total))
+def written_splits(
+    writer: Writer, concept: Concept, counts: Mapping[Split, int], *, seed: int, build_round: int = 0
+) -> dict[Split, SplitGenerator]:
+    """The splits that ``writer`` writes: split → number of prompts in ``counts``. Raises ``WriterError``."""
+    writer.check(concept)
+    reading = reader_settings(concept.kind)
+    if isinstance(writer, OfflineWriter):
+        reading["parser"] = OFFLINE_VERSION
+    splits: dict[Split, SplitGenerator] = {}
+    for split, count in counts.items():
+        total = Request(concept=concept, split=split, count=count, iteration=0, seed=seed, build_round=build_round)
+        settings = {"writer": writer.settings(), SPLIT_COUNTS[split]: count, "seed": seed}
+        settings |= {"per_call": PROMPTS_PER_CALL, **reading}
+        splits[split] = SplitGenerator(settings, partial(_write, writer, total))
+    return splits
+
+
+def note_missing(stage_set: StageSet, writer: Writer, counts: Mapping[Split, int]) -> None:
+    """Print a note for each split of ``counts`` with fewer accepted prompts than that."""
+    for split, count in counts.items():
+        accepted = stage_set.summary[split]["accepted"]
+        if accepted < count:
+            console.note(
+                f"only {accepted} of {count} {SPLIT_NAMES[split]} by {writer.name}: "
+                f"its last {MAX_FRUITLESS_CALLS} calls gave nothing new"
+            )
 
 
 def _write(writer: Writer, total: Request, accepted: PromptIndex) -> list[PromptPair]:

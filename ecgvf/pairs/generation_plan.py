@@ -62,6 +62,8 @@ class GenerationPlan:
         expected = (self.writer.name, self.writer.config.model, self.split, self.restarts)
         if tuple(intent[key] for key in ("writer", "model", "split", "round")) != expected:
             return False
+        if intent["request"]["template_hash"] != self.template.hash:
+            return False
         return bool(0 <= intent["iteration"] - self.first_iteration < len(self.counts))
 
     def conversations(self) -> list[Conversation]:

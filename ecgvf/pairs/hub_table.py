@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.hub import HubName, hub_errors, reason
 from ecgvf.core.records import Split
-from ecgvf.pairs.tables import ALIASES, SPLIT_NAMES, PromptTable, from_records
+from ecgvf.pairs.tables import ALIASES, SPLIT_BY_NAME, PromptTable, from_records
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
@@ -37,7 +37,7 @@ def read_hub_table(name: HubName, columns: Sequence[str] = ()) -> PromptTable:
     for split, rows in splits.items():  # text and numbers: no images, no audio
         readable = [column for column, kind in rows.features.items() if not hasattr(kind, "decode_example")]
         records += rows.select_columns(readable)
-        known = SPLIT_NAMES.get(str(split).casefold())
+        known = SPLIT_BY_NAME.get(str(split).casefold())
         stated += [known if known in ("validation", "test") else None] * len(rows)
     data = json.dumps(records, sort_keys=True, default=str).encode()
     table = from_records(str(name), data, records, columns)

@@ -244,6 +244,8 @@ def _warnings(concept: Concept, record: PromptPair, training: PromptIndex) -> li
         if concept.term_in(record.surrogate):
             faults.append("the surrogate names the concept")
         draft = Draft(record.target, record.target_term, record.surrogate, record.surrogate_term or "")
+        if checks.added_neighbour(concept, draft):
+            faults.append("the surrogate names a neighbour of the concept")
         max_changed = checks.MAX_CHANGED[concept.kind]
         if checks.share_changed(draft) > max_changed:
             faults.append(f"more than {max_changed:.0%} of the other words changed")

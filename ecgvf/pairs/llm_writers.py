@@ -1,6 +1,5 @@
 """Pairs by LLMs: send the calls of the plans, and write a set of their answers."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from ecgvf.core.errors import SettingsError, StageMissing, WriterError
 from ecgvf.core.records import PromptPair, Split
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
+from ecgvf.llm import event_loop
 from ecgvf.llm.attempt import Attempt
 from ecgvf.llm.batch import dispatch_batches
 from ecgvf.llm.budget import DEFAULT_USD, Budget, check_budget
@@ -61,7 +61,7 @@ def complete(
         send = dispatch_batches if batch else dispatch
         with console.progress(f"calls for {SPLIT_NAMES[split]}", sum(len(plan.counts) for plan in plans)) as bar:
             try:
-                result = asyncio.run(send(plans, ledger, budget, bar.advance))
+                result = event_loop.run(send(plans, ledger, budget, bar.advance))
             except KeyboardInterrupt:
                 console.note("every answer so far is on the disk and is not paid again")
                 if fresh:
@@ -118,7 +118,7 @@ def reparse(run: ConceptRun) -> StageSet:
         if any(record.call_id not in known for record in split_records(current, split)):
             raise SettingsError(
                 f"the {SPLIT_NAMES[split]} of the set {current.fingerprint} were gathered by `ecgvf build`, whose "
-                "rounds cannot be parsed again at once: run that build again, or the `ecgvf generate` of another set"
+                "rounds cannot be parsed again at once: run that build again, or run `ecgvf generate` for another set"
             )
         answers = {
             name: [_stored(ledger, call, current) for call in calls] for name, calls in settings["calls"].items()
@@ -146,9 +146,11 @@ def _check_no_batch(plans: Sequence[GenerationPlan], ledger: Ledger) -> None:
     ]
     if batched:
         names = ", ".join(sorted({attempt.intent["writer"] for attempt in batched}))
+        split = plans[0].split
+        command = "ecgvf generate" + ("" if split == "train" else f" --split {split}")
         raise SettingsError(
-            f"{len(batched)} calls of {names} may be in a batch: add --batch to collect them, or --fresh to send them "
-            "again and pay for both"
+            f"{len(batched)} calls of {names} may be in a batch: run `{command} --batch` to collect them, or "
+            f"`{command} --fresh` to send them again and pay for both"
         )
 
 

@@ -17,8 +17,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from ecgvf.core.records import WORDINGS, Split, Wording
 from ecgvf.core.text import encodable, strip_thinking
 
-VERSION = 6
+VERSION = 7
 """Version of the parser and the checks, part of a set's settings. ``--reparse`` reads old answers with a newer one."""
+
+OFFLINE_VERSION = 6
+"""The same for the offline writer's sets and the captions: what changed since then rejects none of their prompts."""
 
 MAX_PROMPT_CHARACTERS = 1000
 

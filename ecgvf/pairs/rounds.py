@@ -19,7 +19,7 @@ from ecgvf.llm.budget import DEFAULT_USD, CostEstimate, check_budget
 from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import LLMWriter
 from ecgvf.pairs.answer_reader import AnswerReader
-from ecgvf.pairs.generate import generate_pairs
+from ecgvf.pairs.generate import note_missing, written_splits
 from ecgvf.pairs.generation_plan import GenerationPlan, estimate_costs, split_evenly, split_into_calls
 from ecgvf.pairs.llm_writers import complete, has_answers, open_ledger
 from ecgvf.pairs.splits import SplitGenerator, split_records, write_set
@@ -32,9 +32,8 @@ class RoundRequest:
     """What to request from one writer in one round."""
 
     number: int
-    pairs: int
-    validation: int
-    tests: int
+    counts: dict[Split, int]
+    """Split → number of prompts."""
     seed: int
     earlier: Sequence[StageSet]
     """The sets of earlier rounds, whose prompts are not written again."""
@@ -66,16 +65,10 @@ class OfflineRounds:
         return self.writer.name
 
     def write(self, run: ConceptRun, request: RoundRequest) -> StageSet | None:
-        return generate_pairs(
-            run,
-            pairs=request.pairs,
-            validation=request.validation,
-            tests=request.tests,
-            seed=request.seed,
-            writer=self.writer,
-            build_round=request.number,
-            earlier=request.earlier,
-        )
+        splits = written_splits(self.writer, run.concept, request.counts, seed=request.seed, build_round=request.number)
+        written = _write_round(run, splits, self.name, request)
+        note_missing(written, self.writer, request.counts)
+        return written
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,30 +108,37 @@ class LLMRounds:
     def write(self, run: ConceptRun, request: RoundRequest) -> StageSet | None:
         models = {writer.name: writer.config.model for writer in self.all_writers}
         ledger = Ledger.load(run)
+        hashes = {split: load(run.concept.kind, split, self.templates).hash for split in request.counts}
 
         def counts(intent: Mapping[str, Any]) -> bool:
-            restarts = ledger.restarts(intent["writer"], intent["split"])
-            return bool(intent["round"] == restarts and models.get(intent["writer"]) == intent["model"])
+            writer, split = intent["writer"], intent["split"]
+            return bool(
+                models.get(writer) == intent["model"]
+                and hashes.get(split) == intent["request"]["template_hash"]
+                and ledger.restarts(writer, split) == intent["round"]
+            )
 
-        requested: dict[Split, int] = {
-            "train": request.pairs,
-            "validation": request.validation,
-            "test": request.tests,
-        }
-        splits = dict.fromkeys(requested, SplitGenerator())
-        for split, count in requested.items():
+        splits = dict.fromkeys(request.counts, SplitGenerator())
+        for split, count in request.counts.items():
             if count:
                 plan = self.plan(run.concept, split, count, request.earlier)
                 splits[split] = complete(run, [plan], budget_usd=self.budget_usd, counts=counts)
         if not any(map(has_answers, splits.values())):
             return None
-        return write_set(run, splits, self.name, build_round=request.number, earlier=request.earlier)
+        return _write_round(run, splits, self.name, request)
+
+
+def _write_round(
+    run: ConceptRun, splits: Mapping[Split, SplitGenerator], writer: str, request: RoundRequest
+) -> StageSet:
+    # Not current: a killed build leaves no single round as the pairs that other commands read.
+    return write_set(run, splits, writer, build_round=request.number, earlier=request.earlier, current=False)
 
 
 def goals(accepted: int, writers: int) -> list[int]:
     """The number of accepted pairs that each writer must reach. Raises ``SettingsError`` for less than one each."""
     if accepted < writers:
-        raise SettingsError(f"--accepted {accepted}: must be at least one pair for each of the {writers} writers")
+        raise SettingsError(f"--accepted {accepted}: it must be at least one pair for each of the {writers} writers")
     return split_evenly(accepted, writers)
 
 

@@ -23,12 +23,16 @@ from ecgvf.pairs.writer_stats import Spending, summarize_writers
 SHARDS: dict[Split, int] = {"train": 0, "validation": 1, "test": 2, "retain": 3}
 """Split → its shard. Sets from before there was validation have test in shard 1: ``split_records`` reads both."""
 
+SPLIT_COUNTS: dict[Split, str] = {"train": "pairs", "validation": "validation", "test": "tests", "retain": "retained"}
+"""Split → the key of its number of prompts, in settings and summaries."""
+
 SPLIT_NAMES: dict[Split, str] = {
     "train": "pairs",
     "validation": "validation prompts",
     "test": "test prompts",
     "retain": "prompts of retained concepts",
 }
+"""Split → its prompts in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +56,13 @@ def write_set(
     *,
     build_round: int = 0,
     earlier: Sequence[StageSet] = (),
+    current: bool = True,
 ) -> StageSet:
-    """Write the set of these splits, finish it and make it current.
+    """Write the set of these splits, finish it and, if ``current``, make it current.
 
-    ``build_round`` and ``earlier`` as in ``generate_pairs``. The summary of a set without records names ``writer``.
-    Raises ``StoreError`` and ``DiskFull``.
+    ``build_round`` and ``earlier`` are for ``ecgvf build``: the round's number, and the sets of the rounds before,
+    whose prompts are not written again. The summary of a set without records names ``writer``. Raises ``StoreError``
+    and ``DiskFull``.
     """
     run.store.remember(run.concept)
     settings: dict[str, Any] = {
@@ -86,7 +92,7 @@ def write_set(
     summary["writer"] = ", ".join(dict.fromkeys(record.writer for record in records)) or writer
     spending = {split: generator.spending for split, generator in splits.items() if generator.spending}
     summary |= summarize_writers(records, spending)
-    stage_set.finish(summary)
+    stage_set.finish(summary, current=current)
     stage_set.update_summary(summary)  # a finished set's answers may have cost more since: failed or lost calls
     return stage_set
 

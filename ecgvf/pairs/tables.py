@@ -39,13 +39,13 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 """Field → names of its column."""
 
-SPLIT_NAMES: dict[str, Split] = {
+SPLIT_BY_NAME: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     "test": "test",
     "retain": "retain",
 }
-"""Names of the splits in files."""
+"""Name in a file → split."""
 
 _PARTNERS = {"unsafe": "safe", "safe": "unsafe", "positive": "neutral", "neutral": "positive"}
 """Columns that hold prompts only beside their partner: alone they may be a flag or a sentiment."""
@@ -225,7 +225,7 @@ def _row(name: str, number: int, values: Mapping[str, Sequence[Any]]) -> PromptR
 def _split(name: str, number: int, value: object) -> Split | None:
     if value is None or one_line(value) in ("", "nan"):
         return None
-    split = SPLIT_NAMES.get(one_line(value).casefold())
+    split = SPLIT_BY_NAME.get(one_line(value).casefold())
     if split is None:
         raise DatasetError(f"{name}, row {number}: {value!r} is not a split: write train, validation, test or retain")
     return split

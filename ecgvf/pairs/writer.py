@@ -3,12 +3,11 @@
 LLMs are called through ``ecgvf.llm`` instead. ``answers.read_answer`` reads the text of both.
 """
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ecgvf.core.concepts import Concept
-from ecgvf.core.files import canonical_json
+from ecgvf.core.files import content_hash
 from ecgvf.core.records import Split
 
 
@@ -78,4 +77,4 @@ def call_id(writer: Writer, request: Request) -> str:
     }
     if request.build_round:
         content["round"] = request.build_round
-    return hashlib.sha256(canonical_json(content)).hexdigest()[:16]
+    return content_hash(content)

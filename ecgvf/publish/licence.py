@@ -43,7 +43,7 @@ def licence(concepts: Iterable[ConceptFacts]) -> tuple[str, str]:
             "[CC BY 4.0](https://creativecommons.org/licenses/by/4.0/). The prompts come from a grammar under "
             "Apache-2.0. The images are by Janus-nano, which learnt from emoji by Google (Noto Emoji, "
             "Apache-2.0), Microsoft (Fluent Emoji, MIT), Twitter and other contributors (Twemoji, CC BY 4.0) and "
-            "Emoji One (EmojiOne 1 to 2, CC BY 4.0): keep naming them."
+            "Emoji One (EmojiOne 1 to 2, CC BY 4.0): keep crediting them."
         )
     return "other", (
         "The terms of the models that wrote the prompts and rendered the images apply to them; the publisher of this "

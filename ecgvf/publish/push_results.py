@@ -166,12 +166,19 @@ def _with_equal_columns(files: Mapping[str, Path]) -> dict[str, Path | bytes]:
 
     `datasets` reads the files of a configuration only if their columns are equal.
     """
-    schemas = {path: pq.read_schema(file) for path, file in files.items()}
-    every = pa.unify_schemas([schema.remove_metadata() for schema in schemas.values()]) if schemas else pa.schema([])
-    found: dict[str, Path | bytes] = dict(files)
+    tables: dict[str, pa.Table] = {}
+    every = pa.schema([])
     for path, file in files.items():
-        if missing := [column for column in every if column.name not in schemas[path].names]:
-            table = pq.read_table(file)
+        try:
+            tables[path] = pq.read_table(file, partitioning=None)
+            every = pa.unify_schemas([every, tables[path].schema.remove_metadata()])
+        except (pa.ArrowException, OSError) as error:
+            raise DatasetError(
+                f"{file} is damaged, or does not fit the other outcomes: restore it, or run `ear suite` again"
+            ) from error
+    found: dict[str, Path | bytes] = dict(files)
+    for path, table in tables.items():
+        if missing := [column for column in every if column.name not in table.schema.names]:
             for column in missing:
                 table = table.append_column(column, pa.nulls(len(table), column.type))
             sink = pa.BufferOutputStream()

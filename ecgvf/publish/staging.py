@@ -6,7 +6,6 @@ earlier one of the same machine left behind, and only lists what belongs to anot
 restart.
 """
 
-import fcntl
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ecgvf.core import console
-from ecgvf.core.files import disk_errors
+from ecgvf.core.files import disk_errors, lock_file
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 """Linux makes a new one at each start. The containers of one machine share it, as they share its locks."""
@@ -39,13 +38,14 @@ def staging_folder(parent: Path) -> Iterator[Path]:
     with disk_errors(unlocked):
         file = unlocked.open("x")
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        unlocked.rename(lock)  # only now, so that no push takes it for abandoned
         try:
+            lock_file(file.fileno(), unlocked)
+            unlocked.rename(lock)  # only now, so that no push takes it for abandoned
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            lock.unlink(missing_ok=True)
+            for left in (unlocked, lock):
+                left.unlink(missing_ok=True)
 
 
 def _machine() -> str:
@@ -59,6 +59,6 @@ def _machine() -> str:
 def _remove_if_abandoned(lock: Path) -> None:
     """Remove ``lock`` and its folder, unless a process has locked it or it is another user's."""
     with suppress(FileNotFoundError, BlockingIOError, PermissionError), lock.open("r+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(file.fileno(), lock)
         shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
         lock.unlink(missing_ok=True)

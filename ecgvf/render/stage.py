@@ -82,8 +82,8 @@ class RenderOptions:
             settings["further_seed"] = self.further_seed
         return run.stage_set(IMAGES, settings)
 
-    def fill_plan(self, images: StageSet, pairs: StageSet, *, current: bool = True) -> FillPlan:
-        """The plan to fill ``images`` by the worker of the setup ``IMAGES.name``; ``current`` False: further seeds."""
+    def fill_plan(self, images: StageSet, pairs: StageSet) -> FillPlan:
+        """The plan to fill ``images`` by the worker of the setup ``IMAGES.name``."""
         shards = RenderShards(pairs.read(), SHARD_RECORDS, self.seed, self.further_seed)
         return image_fill_plan(
             IMAGES.name,
@@ -92,7 +92,7 @@ class RenderOptions:
             shards.sizes(),
             description="rendering",
             batch_size=self.batch_size,
-            **({} if current else {"further_seed": True}),
+            **({"further_seed": True} if self.further_seed else {}),
         )
 
 
@@ -117,9 +117,12 @@ def render(
     dtype: str = "auto",
     raw_control_tokens: bool = False,
     set_id: str | None = None,
+    current: bool = True,
     engine: Engine | None = None,
 ) -> RenderResult:
     """Render the images of the current pairs set, or of the one whose fingerprint starts with ``set_id``.
+
+    With ``current`` False, the current image set stays as it is.
 
     ``model`` is a name, a folder, a Hub id, or a model that is loaded already; the latter has its own ``device``,
     ``dtype`` and ``raw_control_tokens``, and renders in this process. ``engine`` None is ``local_engine(device)``.
@@ -146,13 +149,13 @@ def render(
     with (engine or local_engine(device)).open({IMAGES.name: setup}) as pool:
         images = options.image_set(run, pairs, pool.describe(IMAGES.name).facts)
         [rendered] = pool.fill(options.fill_plan(images, pairs))
-    finish_images(images)
+    finish_images(images, current=current)
     return RenderResult(images, rendered)
 
 
 def finish_images(images: StageSet, *, current: bool = True) -> None:
-    """Finish a set whose shards are all there; a finished one only becomes current. With ``current`` False, which is
-    for further seeds, the current image set stays as it is."""
+    """Finish a set whose shards are all there; a finished one only becomes current. With ``current`` False, the current
+    image set stays as it is."""
     images.finish({} if images.finished else _summary(images), current=current)
 
 

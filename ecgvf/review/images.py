@@ -128,7 +128,8 @@ class ImageRows:
             if share > len(numbers):
                 most = len(groups) * min(map(len, groups))
                 raise SettingsError(
-                    f"--sample {size}: {self.path} has images for at most {most}, as many before as after; ask for less"
+                    f"--sample {size}: {self.path} has images for at most {most}, as many before as after; "
+                    "ask for fewer"
                 )
             yield from numbers[:share]
 

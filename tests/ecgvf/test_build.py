@@ -184,8 +184,9 @@ def test_an_interrupted_build_resumes_to_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         build(run, **BUILD, model=model, judge=judge)
     assert len(rounds_of(run)) == 2
-    with pytest.raises(StageMissing):
-        load_dataset(run)  # a finished round is no dataset
+    for stage in (PAIRS, IMAGES, VERDICTS, ACCEPTANCE):
+        with pytest.raises(StageMissing):
+            run.current(stage)  # a finished round is no dataset
     build(run, **BUILD, model=model, judge=judge)
     assert shards(run) == shards(built[0])
 
@@ -294,6 +295,22 @@ def test_a_build_without_budget_sends_nothing(llms: tuple[LlmServer, Any]) -> No
     assert "budget" in result.stderr and "--budget-usd" in result.stderr and "Traceback" not in result.output
     nothing = build_by_llms("--accepted", "4", "--validation", "0", "--tests", "0", "--budget-usd", "nan")
     assert nothing.exit_code == 2 and "--budget-usd" in nothing.stderr and "Round" not in nothing.stderr
+
+
+def test_calls_for_the_retain_split_do_not_count_toward_a_builds_budget(
+    llms: tuple[LlmServer, Any], run: ConceptRun, judge: FickleJudge, tmp_path: Path
+) -> None:
+    server, build_by_llms = llms
+    judge.share = 1.0
+    server.behave = lambda _: "cut"  # possibly paid
+    command = ["generate", "--concept", "church", "--store", str(run.store.root), "--split", "retain", "--count", "1"]
+    command += ["--registry", str(server.registry(tmp_path)), "--writers", "gpt", "--budget-usd", "0.17"]
+    assert CliRunner().invoke(app, command).exit_code == 2
+    assert Ledger.load(run).spent().possible > Decimal("0.1")
+    server.behave = lambda _: "fine"
+    options = ("--accepted", "2", "--validation", "0", "--tests", "0", "--budget-usd", "0.17")
+    result = build_by_llms("--writers", "gpt", *options)
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize("share", [1.0, 0.45], ids=["one round", "several"])

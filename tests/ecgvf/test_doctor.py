@@ -44,6 +44,17 @@ def test_keys_are_found_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None
     assert SECRET not in result.output
 
 
+def test_writers_of_the_users_own_are_those_of_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "writers.yaml"
+    monkeypatch.setenv("ECGVF_WRITERS", str(own))
+    own.write_text("writers: {gpt: {key: MY_API_KEY}, kimi: {base_url: 'http://127.0.0.1:1/v1', key: null}}\n")
+    found = checks(tmp_path)
+    assert found["gpt"].found == "MY_API_KEY is not set" and found["kimi"].state == "ok"
+    own.write_text("writers: [gpt]\n")
+    found = checks(tmp_path)
+    assert str(own) in found["LLMs"].advice and found["offline"].state == "ok"
+
+
 def test_a_full_disk_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
     result = CliRunner().invoke(app, ["doctor", "--store", str(tmp_path / "not" / "yet")])

@@ -30,7 +30,7 @@ _MAY_HAVE_BEGUN = _GATEWAY | {408, 500}
 
 def status_failure(status: int, headers: Mapping[str, str], body: str) -> Failed:
     """The failure for a status other than 200. Nothing was charged, unless a gateway gave up: then it is ``lost``."""
-    message = f"status {status}: {' '.join(body.split())[:300]}"
+    message = f"status {status}: {' '.join(body.split())}"
     if content_filters.stopped(status, body):
         return Failed(message, "filtered", status=status, raw=body)
     wait, lost = retry_after(headers), status in _GATEWAY

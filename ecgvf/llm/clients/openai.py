@@ -109,7 +109,7 @@ def _faults(batch: Any) -> str:
     """Why a batch is invalid, each reason once: every line of it has the same fault."""
     errors = batch.errors.data or [] if batch.errors else []
     reasons = dict.fromkeys(f"{error.code}: {error.message}" for error in errors)
-    return "; ".join(reasons)[:300] or "no reason is given"
+    return "; ".join(reasons) or "no reason is given"
 
 
 def _result(line: dict[str, Any]) -> tuple[str, str | Failed]:

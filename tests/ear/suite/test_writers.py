@@ -42,7 +42,7 @@ def test_pairs_and_evaluation_prompts_share_one_budget(
     fields: dict[str, Any] = {"concepts": ("church",), "model": str(tiny_path), "writers": "gpt"}
     fields |= {"pairs": 10, "tests": 10}
     suite = small_suite(tmp_path, **fields, budget_usd=BUDGET)
-    with pytest.raises(WriterError, match=r"no writer answered: gpt: .* are spent or reserved"):
+    with pytest.raises(WriterError, match=r"no writer answered: gpt: .* is spent or reserved"):
         suite.write_pairs(suite.run("church", 0), 0)  # the pairs leave less than the evaluation prompts may cost
     assert len(server.requests) == 1 and server.charged < BUDGET
     suite = small_suite(tmp_path, **fields)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgvf.core import concepts
-from ecgvf.core.concepts import Concept, find, may_be_unsafe, read, template, unsafe_mark
+from ecgvf.core.concepts import Concept, find, may_be_unsafe, names_any, read, template, unsafe_mark
 from ecgvf.core.errors import ConceptError
 
 
@@ -41,7 +41,7 @@ def test_a_concept_may_be_unsafe_if_it_was_or_is_marked_so_and_if_nobody_knows_i
 
 def test_a_neighbour_is_no_surrogate_in_another_spelling() -> None:
     church = find("church").model_dump() | {"surrogates": ["town hall"], "neighbours": ["Town-Hall"]}
-    with pytest.raises(ValueError, match="'town hall' is both a surrogate and a neighbour"):
+    with pytest.raises(ValueError, match="'town hall' names the neighbour 'Town-Hall'"):
         Concept.model_validate(church)
 
 
@@ -96,7 +96,8 @@ GOOD = {"name": "moose", "kind": "object", "terms": ["moose"], "surrogates": ["h
         ({"colour": "brown"}, "colour"),
         ({"surrogates": ["young moose"]}, "names the concept"),
         ({"neighbours": ["mooses"]}, "names the concept"),
-        ({"neighbours": ["Horse"]}, "both a surrogate and a neighbour"),
+        ({"neighbours": ["Horse"]}, "names the neighbour 'Horse'"),
+        ({"surrogates": ["race horses"], "neighbours": ["horse"]}, "names the neighbour 'horse'"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_file(tmp_path: Path, change: dict[str, object], says: str) -> None:
@@ -135,6 +136,31 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
 )
 def test_a_term_is_found_as_a_whole_word_in_any_case_and_number(text: str, term: str | None) -> None:
     assert find("church").term_in(text) == term
+
+
+@pytest.mark.parametrize(
+    ("word", "plurals", "others"),
+    [
+        ("knife", ("knives",), ("knit",)),
+        ("wolf", ("wolves",), ()),
+        ("scarf", ("scarves", "scarfs"), ()),
+        ("leaf", ("leaves",), ()),
+        ("thief", ("thieves",), ()),
+        ("hoof", ("hooves", "hoofs"), ()),
+        ("roof", ("roofs",), ()),
+        ("chief", ("chiefs",), ()),
+        ("cliff", ("cliffs",), ()),
+        ("cafe", ("cafes",), ("caves",)),
+        ("safe", ("safes",), ("saves",)),
+        ("chef", ("chefs",), ("cheves",)),
+        ("reef", ("reefs",), ("reeves",)),
+        ("relief", ("reliefs",), ("relieves",)),
+        ("motif", ("motifs",), ("motives",)),
+    ],
+)
+def test_plurals_of_words_in_f(word: str, plurals: tuple[str, ...], others: tuple[str, ...]) -> None:
+    assert all(names_any([word], f"two {each} by a lake") for each in (word, *plurals))
+    assert not any(names_any([word], f"two {each} by a lake") for each in others)
 
 
 def test_a_term_is_found_however_its_accents_are_written() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import (
+    DisabledRepoError,
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
@@ -45,12 +46,13 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (http(GatedRepoError, 403), f"{REPO} is gated"),
         (http(HfHubHTTPError, 401), "does not know your token"),
-        (http(HfHubHTTPError, 403), "write access"),
+        (http(DisabledRepoError, 403), f"{REPO} is disabled"),
+        (http(HfHubHTTPError, 403), rf"{REPO} \(refused\): use one that does"),
         (http(HfHubHTTPError, 409), "already has this"),
         (http(HfHubHTTPError, 412), "was changed during the push"),
         (http(HfHubHTTPError, 429), "429"),
         (http(HfHubHTTPError, 503), "503"),
-        (http(HfHubHTTPError, 418), f"418.*{REPO}"),
+        (http(HfHubHTTPError, 418), rf"{REPO} \(418\)"),
         (OfflineModeIsEnabled("offline"), f"cannot be reached for {REPO}"),
         (caused(LocalEntryNotFoundError("not in the cache"), http(GatedRepoError, 403)), "gated"),
         (caused(RuntimeError("a thread failed"), http(HfHubHTTPError, 503)), "503"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ecgvf.core.console import Bar
 from ecgvf.core.errors import WriterError
 from ecgvf.llm import batch
 from ecgvf.llm.batch import BatchRunner
@@ -304,6 +305,43 @@ def test_calls_in_a_batch_are_not_sent_beside_it(
     sent = len(server.requests)
     result = generate("--writers", "gpt")
     assert result.exit_code == 2 and "--batch" in result.stderr and len(server.requests) == sent
+
+
+@pytest.mark.parametrize("options", [(), ("--split", "test", "--count", "10", "--fresh")], ids=["split", "fresh"])
+@pytest.mark.parametrize("writer", BOTH)
+def test_a_batch_of_another_split_or_from_before_fresh_is_not_waited_for(
+    server: LlmServer, generate: Callable[..., Any], killed: Killed, writer: str, options: tuple[str, ...]
+) -> None:
+    with killed(BatchRunner, "_collect"):
+        generate("--writers", writer, "--batch", "--split", "test", "--count", "10")
+    result = generate("--writers", writer, "--batch", *options)
+    assert result.exit_code == 0, result.output
+    earlier, now = server.batches.values()
+    assert earlier.polls == 0 < now.polls
+
+
+def test_the_advice_about_a_batch_is_a_command_that_can_follow_it(
+    server: LlmServer, generate: Callable[..., Any], killed: Killed
+) -> None:
+    command = ("--writers", "gpt", "--split", "test", "--count", "10")
+    with killed(BatchRunner, "_collect"):
+        generate(*command, "--batch")
+    result = generate(*command)
+    assert result.exit_code == 2
+    assert "run `ecgvf generate --split test --batch` to collect them" in result.stderr
+
+
+def test_the_progress_bar_counts_each_call_once_also_answered_and_repaired_ones(
+    server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    monkeypatch.setattr(Bar, "advance", lambda _, count=1: steps.append(count))
+    server.behave = lambda request: "chatter" if request.number == 0 else "fine"
+    for iterations in (2, 3):
+        steps.clear()
+        result = generate("--writers", "gpt", "--batch", "--iterations", str(iterations), structure="text")
+        assert result.exit_code == 0 and sum(steps) == iterations, result.output
+    assert len(server.requests) == 4
 
 
 @pytest.mark.faults

@@ -1,6 +1,7 @@
 """The ledger: two flushed lines per attempt, kills at any byte, and exact money."""
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -240,6 +241,19 @@ def test_two_runs_at_once_are_refused(file: Path) -> None:
     with (
         ledger(file).writing(),
         pytest.raises(StoreError, match="another run is sending calls"),
+        ledger(file).writing(),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_no_other_run(file: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with (
+        pytest.raises(StoreError, match=r"without file locks.*put the store on another disk"),
         ledger(file).writing(),
     ):
         pass

@@ -150,6 +150,46 @@ def test_prompt_that_was_asked_for_in_another_language_may_be_in_one():
     assert find_fault(CHURCH, replace(foreign, wording="other_language"), "en", split="test") is None
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        draft("a church at dusk", "church", "a castle at dusk", "castle"),
+        draft("a church at dusk", "church", "two castles at dusk", "castles"),
+        draft("a church at dusk by the calm sea", "church", "a castle hotel at dusk by the calm sea", "hotel"),
+        draft("a church by a castle", "church", "a castle by a castle", "castle"),
+        draft("a church at dusk", "church", "a castle at dusk", ""),
+    ],
+    ids=lambda draft: draft.surrogate,
+)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_neighbour_is_never_a_surrogate(bad, split):
+    assert "names a neighbour of the concept: 'castle'" in (find_fault(CHURCH, bad, split=split) or "")
+
+
+def test_neighbour_may_stand_beside_the_concept():
+    assert find_fault(CHURCH, draft("a church by a castle", "church", "a hotel by a castle", "hotel")) is None
+    portrait = draft("a nude portrait in oil", "nude portrait", "a fully clothed portrait in oil", "clothed portrait")
+    assert find_fault(find("nudity"), portrait) is None
+
+
+@pytest.mark.parametrize("surrogates", ["single", "per-term", "free"])
+def test_surrogate_without_a_term_only_lacks_words_of_the_target(surrogates):
+    lighthouse = draft("a church on a hill at dusk", "church", "a lighthouse on a hill at dusk", "")
+    assert "states no term" in (find_fault(CHURCH, lighthouse, surrogates=surrogates) or "")
+    painter = find("van-gogh")
+    for target, term, surrogate in (
+        ("A church, on a hill by the sea, at dusk!", "church", "the hill by the sea at dusk"),
+        ("Church and the rectory at dusk", "Church and", "A rectory at dusk."),
+        ("una iglesia sobre una colina", "iglesia sobre", "Una colina"),
+    ):
+        assert find_fault(CHURCH, draft(target, term, surrogate, ""), surrogates=surrogates) is None
+    for target, term, surrogate in (
+        ("A tram in the snow, in the style of Van Gogh.", "in the style of Van Gogh", "The tram in snow."),
+        ("梵高风格的村庄", "梵高风格的", "村庄"),
+    ):
+        assert find_fault(painter, draft(target, term, surrogate, ""), surrogates=surrogates) is None
+
+
 def test_training_pair_never_contains_an_unseen_term():
     kirk = draft("two old kirks by the sea", "kirks", "two old inns by the sea", "inns")
     assert "kept for evaluation: 'kirk'" in (find_fault(CHURCH, kirk) or "")

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from ecgvf.cli import app
 from ecgvf.core.concepts import Concept, find
 from ecgvf.core.errors import SettingsError, StoreCorrupt, WriterError
+from ecgvf.core.paths import data_dir
 from ecgvf.core.records import WORDINGS, PromptPair, Split, to_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
@@ -43,6 +44,12 @@ def records(stage_set: StageSet) -> list[PromptPair]:
 
 def accepted(stage_set: StageSet, split: Split) -> list[PromptPair]:
     return [record for record in records(stage_set) if record.split == split and record.reason is None]
+
+
+def test_the_shipped_dataset_has_the_pairs_that_are_written_now(tmp_path: Path) -> None:
+    shipped = json.loads((data_dir() / "datasets" / "church" / "ecgvf.json").read_text(encoding="utf-8"))
+    written = generate_pairs(ConceptRun(Store(tmp_path / "store"), CHURCH), pairs=60, validation=100, tests=100)
+    assert written.fingerprint == shipped["concepts"]["church"]["sets"]["pairs"]
 
 
 class ScriptedWriter:
@@ -347,7 +354,7 @@ def test_templates_are_shown_verbatim() -> None:
     output = json.loads(command("templates", "show", "church", "--json").stdout)
     assert [template["template"] for template in output["templates"]] == [
         "object/pairs@5",
-        "object/evaluation@5",
+        "object/evaluation@6",
         "object/retain@1",
     ]
     result = command("templates", "show", "church")

@@ -115,6 +115,12 @@ def test_half_a_surrogate_and_a_missing_seed_are_accepted(tmp_path: Path) -> Non
     assert row.target == "a church ?" and row.seed is None
 
 
+def test_only_a_line_break_ends_a_prompt_of_a_text_file(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_bytes("a church\u2028at dusk\r\na\fchapel\n\n".encode())
+    assert [row.target for row in read_table(file).rows] == ["a church at dusk", "a chapel"]
+
+
 def test_line_of_spaces_is_skipped(tmp_path: Path) -> None:
     file = write(tmp_path, "pairs.csv", "prompt,seed\na church,1\n \na chapel,2\n")
     assert [row.target for row in read_table(file).rows] == ["a church", "a chapel"]
@@ -129,6 +135,12 @@ def test_near_duplicates_of_retained_and_long_prompts_are_warnings(tmp_path: Pat
     result = import_pairs(run, read_table(write(tmp_path, "pairs.json", json.dumps(rows))))
     assert {"the retain prompt is like a training prompt", "more than 3 sentences"} <= set(result.warnings)
     assert not [record.detail for record in result.stage.records(PromptPair) if record.reason]
+
+
+def test_a_neighbour_as_a_surrogate_is_a_warning(tmp_path: Path, run: ConceptRun) -> None:
+    rows = "prompt,surrogate\na church by the sea,a castle by the sea\na church by a castle,a hotel by a castle\n"
+    result = import_pairs(run, read_table(write(tmp_path, "pairs.csv", rows)))
+    assert result.warnings == {"the surrogate names a neighbour of the concept": 1}
 
 
 def test_validation_and_test_prompts_like_a_training_prompt_are_rejected(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ecgvf.cli import app
+from ecgvf.core.paths import templates_dir
 from ecgvf.core.store import Store
 from tests.llm_run import ALL, KEYS, rows, scripted, summary
 from tests.llm_server import LlmServer
@@ -27,6 +29,21 @@ def test_the_budget_is_a_hard_stop_before_each_call(server: LlmServer, generate:
     sent = len(server.requests)
     generate("--writers", "gpt", "--iterations", "3", "--budget-usd", "1")
     assert sent < len(server.requests) == 3
+
+
+def test_calls_with_another_template_do_not_count_toward_the_budget(
+    server: LlmServer, generate: Callable[..., Any], tmp_path: Path
+) -> None:
+    shutil.copytree(templates_dir(), tmp_path / "mine")
+    pairs = tmp_path / "mine" / "object" / "pairs.md.j2"
+    pairs.write_text(pairs.read_text(encoding="utf-8").replace("Vary the length", "Please vary the length"))
+    command = ("--writers", "gpt", "--iterations", "1", "--budget-usd", "0.17")
+    server.behave = lambda _: "cut"  # possibly paid
+    assert generate(*command).exit_code == 2 and len(server.requests) == 1
+    server.behave = lambda _: "fine"
+    assert "budget" in generate(*command).stderr and len(server.requests) == 1
+    result = generate(*command, "--templates", str(tmp_path / "mine"))
+    assert result.exit_code == 0 and len(server.requests) == 2, result.output
 
 
 def test_the_reason_for_setting_a_writer_aside_is_in_summary_and_status(

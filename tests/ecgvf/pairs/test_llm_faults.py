@@ -10,16 +10,18 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ecgvf import Run
 from ecgvf.core.errors import DiskFull
 from ecgvf.llm import retry
 from ecgvf.llm.clients import open_client
 from ecgvf.llm.clients.client import Failed, within
 from ecgvf.llm.ledger import Ledger
-from ecgvf.llm.registry import LLMWriter, Rates, WriterConfig
+from ecgvf.llm.registry import LLMWriter, Rates, Registry, WriterConfig
 from tests.ecgvf.llm.small_call import call
 from tests.llm_run import ledger, rows, scripted, summary
 from tests.llm_server import LlmServer, Request
@@ -147,6 +149,33 @@ def test_a_second_ctrl_c_ends_at_once(server: LlmServer, generate: Callable[...,
         signal.signal(signal.SIGINT, before)
     assert result.exit_code == 130 and "another Ctrl-C does not wait" in result.stderr
     assert time.monotonic() - began < 15 and len(server.requests) == 1 and ledger().spent().possible > 0
+
+
+@pytest.mark.faults
+def test_ctrl_c_in_jupyter_sends_nothing_more_and_keeps_what_is_in_flight(
+    server: LlmServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A cell runs inside an event loop, and is the main thread's."""
+    writers = Registry(server.registry(tmp_path)).select("gpt")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def interrupted(_: Request) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        return "slow"
+
+    async def cell() -> None:
+        Run("church").generate_with_llms(writers)
+
+    server.behave = interrupted
+    loop = asyncio.new_event_loop()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(cell())
+    finally:
+        loop.close()
+        signal.signal(signal.SIGINT, before)
+    assert "waiting for 1 call in flight" in capsys.readouterr().err
+    assert len(server.requests) == 1 and ledger().spent().cost == server.charged and ledger().spent().possible == 0
 
 
 @pytest.mark.faults

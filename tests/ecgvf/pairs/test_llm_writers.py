@@ -1,5 +1,6 @@
 """LLMs write pairs: the paper's protocol, and every answer paid once."""
 
+import asyncio
 import json
 import re
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from ecgvf import Run
 from ecgvf.cli import app
 from ecgvf.core.concepts import find
 from ecgvf.core.paths import data_dir
@@ -35,6 +37,19 @@ def test_six_families_give_ten_pairs_in_each_of_three_calls(server: LlmServer, g
     assert summary()["writers"]["gpt"]["asked"] == 30
     assert Decimal(summary()["spent"]["dollars"]) == server.charged == ledger().spent().cost
     assert server.charged > 0
+
+
+def test_llms_write_beside_a_running_event_loop_as_jupyter_has_one(server: LlmServer, tmp_path: Path) -> None:
+    writers = Registry(server.registry(tmp_path)).select("gpt,claude")
+
+    async def cell(**options: Any) -> None:
+        Run("church").generate_with_llms(writers, iterations=1, **options)
+
+    asyncio.run(cell())
+    asyncio.run(cell())
+    assert len(server.requests) == 2 and {row.writer for row in rows()} == {"gpt", "claude"}
+    asyncio.run(cell(fresh=True))
+    assert len(server.requests) == 4
 
 
 def test_each_sdk_enforces_structure_in_its_own_way(server: LlmServer, generate: Callable[..., Any]) -> None:
@@ -305,7 +320,7 @@ def test_reparse_reads_stored_answers_without_a_call(
     assert pairs_set().fingerprint == first
     monkeypatch.setattr(parsing, "VERSION", 99)
     result = generate("--reparse")
-    assert result.exit_code == 0 and "parser: 6 → 99" in result.output
+    assert result.exit_code == 0 and "parser: 7 → 99" in result.output
     assert (rows(), len(server.requests)) == (before, sent)
 
 

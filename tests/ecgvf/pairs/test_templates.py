@@ -27,12 +27,15 @@ def test_shipped_templates_render(kind, split):
         assert "- castle\n- golden retriever\n\nRules" in text
         assert all(term in text for term in concept.terms) and "{{" not in text and "{%" not in text
         return
-    assert template.name == f"{kind}/{'pairs' if split == 'train' else 'evaluation'}@5"
+    version = 5 if (kind, split) == ("object", "train") else 6
+    assert template.name == f"{kind}/{'pairs' if split == 'train' else 'evaluation'}@{version}"
     assert template.language == "en"
     assert "7" in text and "request 3" in text
     for term in concept.terms:
         assert term in text
-    assert f"always by the same ({concept.surrogates[0]}" in text
+    same = 'replaced by "' if kind == "style" else "always by the same ("
+    assert f"{same}{concept.surrogates[0]}" in text
+    assert f"by one of these{', which are kept for measuring' * (split == 'train')}: {concept.neighbours[0]}" in text
     free = template.render(concept, count=7, iteration=2, surrogates="free")
     assert all(surrogate in free for surrogate in concept.surrogates)
     assert " → " in template.render(concept, count=7, iteration=2, surrogates="per-term")

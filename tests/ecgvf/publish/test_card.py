@@ -103,8 +103,8 @@ def test_files_from_before_there_was_validation_keep_their_columns() -> None:
     }
     assert columns["castle"] - columns["church"] == {"split", "wording"}
     assert "| church | object | 50 | 0 | 90 | 20 |" in text and "| castle | object | 50 | 90 | 90 | 20 |" in text
-    assert "**Test** had not been opened when this was published." in text
-    assert "**Test** was opened 3 times before this was published (`castle/test_openings.jsonl`)." in text
+    assert "The **test split** had not been opened when this was published." in text
+    assert "The **test split** was opened 3 times before this was published (`castle/test_openings.jsonl`)." in text
 
 
 def test_a_lost_marker_is_an_error() -> None:

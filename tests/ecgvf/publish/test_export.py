@@ -88,7 +88,7 @@ def test_openings_of_test_are_exported_and_change_no_fingerprint(run: ConceptRun
     after = export(run, tmp_path / "out").facts
     assert (after.fingerprint, after.test_openings) == (before.fingerprint, 1)
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert "**Test** was opened once before this was published (`church/test_openings.jsonl`)." in card
+    assert "The **test split** was opened once before this was published (`church/test_openings.jsonl`)." in card
     dataset = DatasetFolder(tmp_path / "out", "out").dataset()
     assert list(dataset.openings) == openings.openings(run)
     openings.openings_file(run).unlink()  # an export of another machine's store keeps what was known

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -113,6 +114,18 @@ def test_results_do_not_make_an_unsafe_dataset_public(tmp_path: Path, run: Conce
     assert hub.repos[REPO].private and hub.repos[REPO].gated == "manual"
     upload_results(prepare_results(folder, REPO, public=True, unsafe_known=True))
     assert not hub.repos[REPO].private and hub.repos[REPO].gated == "manual"
+
+
+def test_outcomes_that_are_damaged_or_of_another_type_are_one_line(tmp_path: Path, published: Hub) -> None:
+    folder = results(tmp_path).results
+    file = folder / ORIGINAL
+    table = pq.read_table(file)
+    texts = pa.array(["x"] * len(table))
+    pq.write_table(table.set_column(table.column_names.index("seed"), "seed", texts), file)
+    for content in (file.read_bytes(), file.read_bytes()[:-100], b"no table"):
+        file.write_bytes(content)
+        with pytest.raises(DatasetError, match=r"\.parquet is damaged, or does not fit the other outcomes"):
+            prepare_results(folder, REPO)
 
 
 def test_bad_input_is_one_line(tmp_path: Path, published: Hub) -> None:

@@ -1,6 +1,7 @@
 """The folder with the files of a push."""
 
 import errno
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,21 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot write"), staging_folder(tmp_path / "file" / "parent"):
         pass
+
+
+def test_a_file_system_without_locks_is_one_line_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with (
+        pytest.raises(StoreError, match=r"without file locks.*put the store on another disk"),
+        staging_folder(tmp_path),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_a_boot_id_no_folder_of_others_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

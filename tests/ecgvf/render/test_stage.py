@@ -40,7 +40,7 @@ def render_further_seed(run: ConceptRun, model: str, *, seed: int) -> StageSet:
     options, pairs = RenderOptions(model=model, seed=seed, further_seed=1), run.current(PAIRS)
     with ThisProcess().open({IMAGES.name: options.setup(run.concept)}) as pool:
         images = options.image_set(run, pairs, pool.describe(IMAGES.name).facts)
-        pool.fill(options.fill_plan(images, pairs, current=False))
+        pool.fill(options.fill_plan(images, pairs))
     finish_images(images, current=False)
     return images
 
