@@ -171,12 +171,7 @@ def _evaluate(
         attacked=tuple(attacked),
         classes=tuple(prompt_classes(dataset, settings.split)) if full else (),
         options=settings.options,
-        origin={
-            "dataset": dataset.fingerprint,
-            "model": model.fingerprint,
-            "dtype": model.dtype_name,
-            "seed": settings.seed,
-        },
+        origin=measurement.origin([*plan.of_concept, *plan.of_retained], settings.seed),
     )
 
 

@@ -68,6 +68,16 @@ class Measurement:
     adapter_hash: str
     batch_size: int | None = None
 
+    def origin(self, prompts: Sequence[EvaluationPrompt], seed: int) -> dict[str, Any]:
+        """What images of ``prompts`` are measured on and by, with the evaluation's ``seed``, as files record it: JSON."""
+        return {
+            "dataset": self.dataset.fingerprint,
+            "model": self.model.fingerprint,
+            "dtype": self.model.dtype_name,
+            "judges": self.judges.settings(prompts),
+            "seed": seed,
+        }
+
     def outcomes(
         self,
         prompts: Sequence[EvaluationPrompt],

@@ -16,6 +16,7 @@ from ear.evaluation import evaluation as evaluation_module
 from ear.evaluation import judges as evaluation_judges
 from ear.evaluation import prompts as prompts_module
 from ear.evaluation.attacks.kinds import KINDS
+from ear.evaluation.comparison import same_tasks
 from ear.evaluation.contact_sheets import write_contact_sheet
 from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.evaluation.figures import GROUPS
@@ -151,6 +152,20 @@ def test_the_user_may_name_the_judge_of_the_concept(
     assert created[:2] == [("church", "clip", "folder"), ("church", "nano-object-c", None)]
     assert {weights for _, _, weights in created[2:]} == {None}
     assert result.outcomes[0].judges[0].judge == "clip"
+
+
+def test_an_evaluation_knows_the_weights_of_its_judges(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(SMALL, prompts_per_other=0)
+    first = evaluate(store, tiny, dataset, [adapter], settings)
+    assert [(each["judge"], each["judge_hash"]) for each in first.origin["judges"]][:2] == [
+        ("nano-object-b", "0"),
+        ("nano-object-c", "0"),
+    ]
+    monkeypatch.setattr(BrightnessJudge, "weights_hash", "1")
+    with pytest.raises(DatasetError, match="second was judged by another nano-companion than first"):
+        same_tasks([first, evaluate(store, tiny, dataset, [adapter], settings)], ["first", "second"])
 
 
 def test_a_judge_object_may_judge_the_concept(store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path) -> None:
