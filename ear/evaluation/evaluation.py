@@ -166,7 +166,7 @@ def _evaluate(
         families={concept.name: concept.family for concept in plan.retained},
         outcomes=tuple(outcomes),
         answered=tuple(answered),
-        not_measured=tuple(plan.not_measured),
+        not_measured=(*plan.not_measured, *_without_threshold(outcomes)),
         fidelity=fidelity,
         attacked=tuple(attacked),
         classes=tuple(prompt_classes(dataset, settings.split)) if full else (),
@@ -273,6 +273,16 @@ def _answered(measurement: Measurement, questions: Sequence[YesNoQuestion]) -> l
         store, model, concept, questions, adapter=measurement.adapter, adapter_hash=measurement.adapter_hash
     )
     return compare_answers(concept, questions, before, after)
+
+
+def _without_threshold(outcomes: Sequence[Outcome]) -> list[NotMeasured]:
+    """That whether images of the concept show something is not measured, if nothing gives its judges a threshold."""
+    first = outcomes[0]
+    judges = tuple(judge.judge for judge in first.judges)
+    if judges in figures.thresholds(outcomes):
+        return []
+    reason = f"shows something: no image of a retained concept gives {' and '.join(judges)} a threshold"
+    return [NotMeasured(first.group, reason, (first.concept,))]
 
 
 def _without(prompts: Iterable[EvaluationPrompt], known: Iterable[EvaluationPrompt]) -> list[EvaluationPrompt]:

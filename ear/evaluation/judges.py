@@ -2,7 +2,8 @@
 
 The erased concept's judge uses the filter's labels and bounds. A retained concept is present if a classifier ranks it
 first; outside nano's world, this classifier is the concept's own judge or ResNet-50 (``RetainedJudges``). In nano's
-world, a second judge helps to decide whether an image shows anything, and attribute judges look at the scene.
+world, it is the judge that the user names, if that has a label for the concept, or the default; a second judge helps to
+decide whether an image shows anything, and attribute judges look at the scene.
 """
 
 import math
@@ -242,7 +243,10 @@ class EvaluationJudges:
         if not in_nano_world(self.dataset):
             judge = self._photograph_judges.of(concept.name)
             return [] if judge is None else [judge]
-        names = default_judge(self.dataset, concept), second_judge(self.dataset, concept)
+        first = default_judge(self.dataset, concept)
+        if isinstance(self.judge, str) and _FAMILIES.get(self.judge, self.judge) == _FAMILIES.get(first, first):
+            first = self.judge
+        names = dict.fromkeys((first, second_judge(self.dataset, concept)))
         return [self._classifier(name) for name in names if name is not None]
 
     def _of_attributes(self) -> dict[str, Classifier]:

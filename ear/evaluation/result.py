@@ -49,7 +49,7 @@ class Evaluation:
     answered: tuple[AnsweredQuestion, ...] = field(repr=False, default=())
     """Answers to yes/no questions; empty without the full figures."""
     not_measured: tuple[NotMeasured, ...] = field(repr=False, default=())
-    """Retained concepts that are left out, and why."""
+    """Retained concepts that are left out, and a figure of the concept if it is, and why."""
     fidelity: Fidelity | None = field(repr=False, default=None)
     """FID, KID and CLIP score on general captions; None without the paper's figures."""
     attacked: tuple[Outcome, ...] = field(repr=False, default=())

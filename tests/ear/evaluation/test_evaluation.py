@@ -154,6 +154,22 @@ def test_the_user_may_name_the_judge_of_the_concept(
     assert result.outcomes[0].judges[0].judge == "clip"
 
 
+@pytest.mark.parametrize(
+    ("judge", "measured"), [(None, True), ("nano-object-a", True), ("nano-object-c", True), ("clip", False)]
+)
+def test_a_named_judge_of_things_measures_retained_things_too_and_so_has_a_threshold(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, judge: str | None, measured: bool
+) -> None:
+    result = evaluate(store, tiny, dataset, [adapter], replace(SMALL, judge=judge))
+    retained = {tuple(each.judge for each in row.judges) for row in result.outcomes if row.group != "concept"}
+    first = judge if judge is not None and measured else "nano-object-b"
+    assert retained == {tuple(dict.fromkeys((first, "nano-object-c")))}
+    assert ("shows_something" in {row.figure for row in result.replacement}) == measured
+    reasons = [str(each) for each in result.not_measured if each.group == "concept"]
+    expected = "concept: church (shows something: no image of a retained concept gives clip and nano-object-c a threshold)"
+    assert reasons == ([] if measured else [expected])
+
+
 def test_an_evaluation_knows_the_weights_of_its_judges(
     store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
