@@ -7,7 +7,7 @@ decide whether an image shows anything, and attribute judges look at the scene.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -24,7 +24,7 @@ from ecgvf.core.errors import JudgeError
 from ecgvf.core.paths import data_dir
 from ecgvf.judges import Judge, JudgeOptions, create_judge
 from ecgvf.judges.classifier import Classifier
-from ecgvf.judges.each import predict_each
+from ecgvf.judges.each import predict_all
 from ecgvf.judges.factory import OF_RETAINED, weights_by_judge
 from ecgvf.judges.judge import TOP_LABELS, Prediction
 from ecgvf.judges.judge import settings as judge_settings
@@ -155,7 +155,7 @@ class EvaluationJudges:
         asked = [find_attributes(prompt.prompt) if judges else {} for prompt in prompts]
         columns = []
         for attribute, judge in judges.items():
-            predictions = _predictions(judge, prompts, images, judge.predict)
+            predictions = predict_all(judge, images, [prompt.prompt for prompt in prompts], judge.predict)
             columns.append(
                 [
                     AttributeOutcome(attribute, wanted.get(attribute), *seen.top_labels[0])
@@ -286,21 +286,5 @@ def _outcomes(
 
     return [
         JudgeOutcome(judge.name, seen.present, seen.score, seen.top_labels[:TOP_LABELS])
-        for seen in _predictions(judge, prompts, images, predictions)
+        for seen in predict_all(judge, images, [prompt.prompt for prompt in prompts], predictions)
     ]
-
-
-def _predictions(
-    judge: Judge,
-    prompts: Sequence[EvaluationPrompt],
-    images: NDArray[np.uint8],
-    predict: Callable[[NDArray[np.uint8]], list[Prediction]],
-) -> list[Prediction]:
-    """What ``predict``, which asks ``judge``, makes of the images of ``prompts``. Raises ``JudgeError`` if it fails."""
-    predictions = []
-    found = predict_each(judge, list(images), lambda batch: predict(np.stack(batch)))
-    for prompt, seen in zip(prompts, found, strict=True):
-        if isinstance(seen, str):
-            raise JudgeError(f"judge {judge.name} fails on the image of {prompt.prompt!r}: {seen}")
-        predictions.append(seen)
-    return predictions
