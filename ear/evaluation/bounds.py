@@ -61,8 +61,8 @@ def can_miss(concepts: Mapping[str, tuple[Sequence[float], Sequence[float], Sequ
     """The concepts that a test against a bound of 1 would call ``missed`` if their own after were all 0, whatever the
     others lose: the rest have too few prompts, or too few that show them before.
 
-    ``concepts`` as of ``holm_tests``. Holm's correction multiplies the smallest p-value by the number of tests, and if a
-    concept alone is lost, its p-value is the smallest.
+    ``concepts`` as of ``holm_tests``. Holm's correction multiplies the smallest p-value by the number of tests, and if
+    only one concept is lost, its p-value is the smallest.
     """
     shown = {name: columns for name, columns in concepts.items() if any(columns[0])}
     worst = {

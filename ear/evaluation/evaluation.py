@@ -31,7 +31,9 @@ from ear.evaluation.robustness import Oracle, attack_outcomes, check_attacks, fi
 from ear.evaluation.settings import GUIDANCES, NANO_GUIDANCES, TEMPERATURES, EvaluationSettings
 from ear.evaluation.submitted_images import SubmittedImages
 from ear.evaluation.understanding import compare_answers, kept_answers
-from ear.method.open_adapter import AnyAdapter, check_concept, files_hash, open_adapter
+from ear.method.adapter import check_model
+from ear.method.open_adapter import AnyAdapter, adapter_facts, check_concept, files_hash, open_adapter
+from ear.method.retrained import MODEL_FILE
 from ear.retained_concepts import RetainedConcept, in_nano_world, retained_concepts
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
@@ -187,7 +189,12 @@ def compare(
     A concept that any of them erases does not count as retained for the others either, so that all figures are of the
     same concepts. Raises as ``evaluate`` does.
     """
-    erased = {concept for file in files for concept in open_adapter(model, [file]).concepts}
+    erased: set[str] = set()
+    for file in files:  # by their facts: to open a whole model takes as much memory again
+        facts = adapter_facts(file)
+        if file.name != MODEL_FILE:
+            check_model(facts, model, file)
+        erased.update(str(facts["concept"]).split("+"))
     return [evaluate(store, model, dataset, [file], settings, also_erased=erased) for file in files]
 
 

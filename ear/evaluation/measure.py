@@ -69,7 +69,10 @@ class Measurement:
     batch_size: int | None = None
 
     def origin(self, prompts: Sequence[EvaluationPrompt], seed: int) -> dict[str, Any]:
-        """What images of ``prompts`` are measured on and by, with the evaluation's ``seed``, as files record it: JSON."""
+        """What decides the outcomes of ``prompts`` beside the adapter, as files of outcomes record it: JSON.
+
+        ``seed``: of the prompts and images.
+        """
         return {
             "dataset": self.dataset.fingerprint,
             "model": self.model.fingerprint,

@@ -75,7 +75,7 @@ class Evaluation:
         return figures.scene(self.outcomes)
 
     @cached_property
-    def retention(self) -> list[FigureRow]:
+    def retention_by_concept(self) -> list[FigureRow]:
         """Share of images that show their concept, for each retained concept; the worst first."""
         return figures.retention_by_concept(self.outcomes)
 
@@ -145,7 +145,7 @@ class Evaluation:
                     "lost": self.lost[row.group],
                     **_before_after(row),
                 }
-                for row in self.retention
+                for row in self.retention_by_concept
             ],
             "neighbours": _before_after(figures.retained(self.outcomes, neighbours)),
             "unrelated": _before_after(figures.retained(self.outcomes, set(self.families) - neighbours)),

@@ -117,7 +117,9 @@ def test_a_factor_whose_levels_train_alike_is_refused_before_anything_is_trained
     """In a window that is the whole image, there is nothing to draw."""
     monkeypatch.setattr("ear.ablation.ablation.erase", lambda *_: pytest.fail("something was trained"))
     whole = replace(ablation, base=replace(BASE, window=576))
-    with pytest.raises(SettingsError, match="patch-sampling: all its levels are the same training around paper, window=576"):
+    with pytest.raises(
+        SettingsError, match="patch-sampling: all its levels are the same training around paper, window=576"
+    ):
         ablate(whole, ["order", "patch-sampling"])
     for factor in {*FACTORS, *DATA_FACTORS} - {"patch-sampling"}:
         whole.check(factor)

@@ -89,5 +89,7 @@ def test_what_cannot_be_combined_is_one_line(dataset: Dataset, cat: Dataset) -> 
     with pytest.raises(DatasetError, match=r"'van-gogh' is a style and 'church' is not.* stack them"):
         combine([dataset, painter])
     hotel = cat.concept.model_copy(update={"name": "hotel", "terms": ("hotel",)})
-    with pytest.raises(DatasetError, match="'church' is to become 'hotel', which is erased .* name another first surrogate"):
+    with pytest.raises(
+        DatasetError, match=r"'church' is to become 'hotel', which is erased .* name another first surrogate"
+    ):
         combine([dataset, replace(cat, concept=hotel)])
