@@ -64,12 +64,12 @@ def can_miss(concepts: Mapping[str, tuple[Sequence[float], Sequence[float], Sequ
     ``concepts`` as of ``holm_tests``. Holm's correction multiplies the smallest p-value by the number of tests, and if
     only one concept is lost, its p-value is the smallest.
     """
-    shown = {name: columns for name, columns in concepts.items() if any(columns[0])}
     worst = {
         name: _one_sided(before, [0.0] * len(after), prompts, 1.0)[1]
-        for name, (before, after, prompts) in shown.items()
+        for name, (before, after, prompts) in concepts.items()
+        if any(before)
     }
-    return {name for name, p_value in worst.items() if len(shown) * p_value <= (1 - LEVEL) / 2}
+    return {name for name, p_value in worst.items() if len(worst) * p_value <= (1 - LEVEL) / 2}
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

@@ -205,7 +205,7 @@ def retention_by_concept(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 def lost(outcomes: Sequence[Outcome]) -> dict[str, bool | None]:
     """Retained concept → whether its share of images has fallen, corrected for their number (``bounds.holm_tests``).
 
-    None: not shown, of too few prompts for the loss of all its images to show by itself (``bounds.can_miss``).
+    None: not shown, and of too few prompts for the loss of all its images to show by itself (``bounds.can_miss``).
     """
     columns = _columns(of_retained(outcomes, POOLED))
     tests, testable = bounds.holm_tests(columns, at_least=1.0), bounds.can_miss(columns)
