@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from ear.ablation.data import VariantData
-from ear.ablation.factors import Variant, all_variants
+from ear.ablation.factors import TrainingData, Variant, all_variants, variants
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
 from ear.evaluation.evaluation import evaluation_prompts
 from ear.evaluation.judges import EvaluationJudges
@@ -25,7 +25,7 @@ from ear.method.runs import TrainingRun, variant_name
 from ear.tables import csv_bytes, write_parquet
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import DatasetError, RecipeError, SettingsError
+from ecgvf.core.errors import DatasetError, JudgeError, RecipeError, SettingsError
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON, pretty_json, read_json, write_atomic
 from ecgvf.core.shard_set import fingerprint, versions
@@ -83,6 +83,25 @@ class Ablation:
         most = MOST_WINDOWS * most_steps(self.data.pairs, resolve(self.base, [self.dataset], self.model))
         passes = math.ceil(most / self._windows(replace(changed, passes=1)))
         return replace(changed, max_steps=self.base_steps(), passes=passes)
+
+    def check(self, factor: str) -> None:
+        """Raise ``SettingsError`` for an unknown factor, and if all its levels train alike."""
+        levels = {variant.level: self._training(variant) for variant in variants(factor, self.base)}
+        trained = [training for training in levels.values() if training is not None]
+        if len(trained) > 1 and len(set(trained)) == 1:
+            raise SettingsError(
+                f"--over {factor}: all its levels are the same training around {base_name(self.base)}: leave it out"
+            )
+
+    def _training(self, variant: Variant) -> tuple[ResolvedRecipe, TrainingData] | None:
+        """What decides a variant's training, equal steps apart; None if it is no valid recipe."""
+        try:
+            resolved = resolve(replace(self.base, **variant.options), [self.dataset], self.model)
+        except RecipeError:
+            return None
+        if resolved.window == resolved.tokens:  # a single window, whether it is drawn or not
+            resolved = replace(resolved, recipe=replace(resolved.recipe, windows="all"))
+        return resolved, variant.data
 
     def _windows(self, recipe: Recipe) -> int:
         """Number of windows that a training goes over."""
@@ -161,11 +180,13 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
 
     After ``minutes`` no other variant is begun; the next call goes on. A variant that cannot be trained, or that
     diverges, is reported, and the others go on. Returns the table, one row per variant and figure. Raises
-    ``SettingsError`` for an unknown factor, and if ``minutes`` end before a first variant is begun; ``DatasetError`` if
-    no variant could be measured.
+    ``SettingsError`` for an unknown factor, for a factor whose levels all train alike, and if ``minutes`` end before a
+    first variant is begun; ``DatasetError`` if no variant could be measured.
     """
     check_minutes(minutes)
     wanted = all_variants(over, ablation.base)
+    for factor in over:
+        ablation.check(factor)
     measured = [number for number, variant in enumerate(wanted) if ablation.file(variant).is_file()]
     rows: dict[int, list[JSON]] = {number: ablation.rows(wanted[number]) for number in measured}
     if rows:
@@ -182,7 +203,7 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
         console.note(f"{number + 1} of {len(wanted)}: {variant}")
         try:
             rows[number] = ablation.rows(variant)
-        except (DatasetError, RecipeError) as error:
+        except (DatasetError, JudgeError, RecipeError) as error:
             console.warn(f"{variant.factor} {variant.level} is not measured: {error}")
         else:
             _write(wanted, rows, ablation.folder)
@@ -217,7 +238,7 @@ def _figures(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, Figure, float |
     """(name, after erasing, before, ceiling) of what an ablation compares."""
     named = [(row.figure, row) for row in (*figures.replacement(outcomes), *figures.scene(outcomes))]
     named = [(name, row) for name, row in named if row.group in ("concept", figures.POOLED)]
-    unseen = [each for each in outcomes if each.group == "concept" and each.wording != "explicit"]
+    unseen = [each for each in outcomes if each.group == "concept" and each.wording not in (None, "explicit")]
     if unseen:
         named.append(("concept_present_unseen", figures.replacement(unseen, figures.thresholds(outcomes))[0]))
     named += [(f"retention_{row.group}", row) for row in figures.retention(outcomes) if row.figure == "retention"]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ear.ablation.factors import TrainingData
+from ear.ablation.factors import DATA_FACTORS, TrainingData
 from ear.retained_concepts import in_nano_world
 from ecgvf import Run
 from ecgvf.core import seeds
@@ -12,6 +12,7 @@ from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.store import Store
 from ecgvf.filter.dataset import load_dataset
+from ecgvf.judges import JudgeOptions
 from ecgvf.pairs.checks import PromptIndex
 
 SPARE = 1.5
@@ -38,7 +39,8 @@ class VariantData:
     def load(self, data: TrainingData) -> Dataset:
         """The dataset with the training pairs of ``data``, and its own validation and test prompts.
 
-        Raises ``DatasetError`` if there are too few pairs, and outside nano's world if they have to be written.
+        Raises ``DatasetError`` if there are too few pairs, and outside nano's world if they have to be written, and
+        ``JudgeError`` if the dataset's judge cannot be created by its name.
         """
         if data == "filtered":
             train = self.dataset.train
@@ -48,8 +50,8 @@ class VariantData:
             train = self._written(data)
         if len(train) < self.pairs:
             raise DatasetError(
-                f"{len(train)} pairs are {data!r}, and each variant trains on {self.pairs}: write --option "
-                "pairs=N with fewer, or use a larger dataset"
+                f"there are only {len(train)} pairs of the kind {data!r}, and each variant needs {self.pairs}: lower "
+                "--option pairs=N, or use a larger dataset"
             )
         fingerprint = self.dataset.fingerprint if data == "filtered" else f"{self.dataset.fingerprint}-{data}"
         return replace(self.dataset, train=train[: self.pairs], fingerprint=fingerprint)
@@ -63,16 +65,24 @@ class VariantData:
         return AcceptedRecord(pair, images[0], images[1])
 
     def _written(self, data: TrainingData) -> tuple[AcceptedRecord, ...]:
-        """Pairs of the offline writer, without near duplicates of the dataset's validation and test prompts."""
+        """Pairs of the offline writer, rendered and filtered as the dataset's were, without near duplicates of its
+        validation and test prompts."""
         if not in_nano_world(self.dataset):
             raise DatasetError(
-                f"the offline writer writes the pairs {data!r}, and knows only nano's world: leave the factor out"
+                f"the offline writer writes the pairs {data!r}, and knows only nano's world: leave out the factors "
+                f"{' and '.join(DATA_FACTORS)}"
             )
         run = Run(self.dataset.concept, Store(self.store.root / "ablation" / _SURROGATES[data]))
         wanted = round(SPARE * self.pairs)
         run.generate(pairs=wanted, validation=0, tests=0, surrogates=_SURROGATES[data], seed=self.dataset.run_seed)
-        run.render(model=self.dataset.model, seed=self.dataset.run_seed)
-        run.filter()
+        sampling, options = self.dataset.sampling, JudgeOptions.from_recorded(dict(self.dataset.judge_options))
+        run.render(
+            model=self.dataset.model,
+            guidance=sampling.guidance,
+            temperature=sampling.temperature,
+            seed=self.dataset.run_seed,
+        )
+        run.filter(judge=self.dataset.judge, options=options)
         written = load_dataset(run, unfiltered=data == "unfiltered")
         held_out = PromptIndex([record.pair.target for record in (*self.dataset.validation, *self.dataset.test)])
         return tuple(record for record in written.train if held_out.near_duplicate(record.pair.target) is None)

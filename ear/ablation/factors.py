@@ -98,6 +98,16 @@ def _retained_concepts(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
     return [("0", {"retention": 0.0}), *some]
 
 
+def _rehearsed(name: str, *values: Any) -> Levels:
+    """Levels of a setting of rehearsal, which has no effect without: a base recipe without it gets `on-policy`'s."""
+
+    def levels(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        added = {} if base.retention else _rehearsal(base)
+        return [(str(value), {**added, name: value}) for value in values]
+
+    return levels
+
+
 def _rehearsal(base: Recipe) -> Mapping[str, Any]:
     """Retention as the base recipe has it, or else as `on-policy` does."""
     source, names = base, ["retention", "rehearsed", "rehearsed_per_step", "rehearsed_concepts"]
@@ -113,8 +123,8 @@ FACTORS: Mapping[str, Levels] = MappingProxyType(
         "layers": _layers,
         "modules": _options("modules", "attention", "qkv", "all"),
         "adapter": _adapters,
-        "rehearsal-noise": _options("rehearsal_noise", 0.0, 0.5, 1.0, 2.0),
-        "rehearsed-words": _options("rehearsed_words", 0, 100, 300),
+        "rehearsal-noise": _rehearsed("rehearsal_noise", 0.0, 0.5, 1.0, 2.0),
+        "rehearsed-words": _rehearsed("rehearsed_words", 0, 100, 300),
         "loss": _options("loss", "mse", "kl"),
         "guidance": _guidances,
         "order": _options("order", "dataset", "shuffled"),
@@ -127,7 +137,9 @@ FACTORS: Mapping[str, Levels] = MappingProxyType(
 )
 """Factor → its levels, as (name, changed settings), around a base recipe."""
 
-EQUAL_STEPS: Mapping[str, Sequence[bool]] = MappingProxyType({"window": (False, True), "patch-sampling": (True,)})
+EQUAL_STEPS: Mapping[str, Sequence[bool]] = MappingProxyType(
+    {"window": (False, True), "patch-sampling": (True,), "trajectory": (False, True)}
+)
 """Factor → how its levels are compared (``Variant.equal_steps``); the others' see equal pairs."""
 
 DATA_FACTORS: Mapping[str, Sequence[TrainingData]] = MappingProxyType(

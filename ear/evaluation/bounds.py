@@ -58,15 +58,18 @@ def holm_tests(
 
 
 def can_miss(concepts: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[str]]]) -> set[str]:
-    """The concepts that a test against a bound of 1 would call ``missed`` if all after were 0: the others have too few
-    prompts, or too few that show them before.
+    """The concepts that a test against a bound of 1 would call ``missed`` if their own after were all 0, whatever the
+    others lose: the rest have too few prompts, or too few that show them before.
 
-    ``concepts`` as of ``holm_tests``, and corrected likewise.
+    ``concepts`` as of ``holm_tests``. Holm's correction multiplies the smallest p-value by the number of tests, and if
+    only one concept is lost, its p-value is the smallest.
     """
-    worst = {name: (before, [0.0] * len(after), prompts) for name, (before, after, prompts) in concepts.items()}
-    shown = {name: columns for name, columns in worst.items() if any(columns[0])}
-    above = holm({name: _one_sided(*columns, 1.0)[1] for name, columns in shown.items()})
-    return {name for name, p_value in above.items() if p_value <= (1 - LEVEL) / 2}
+    worst = {
+        name: _one_sided(before, [0.0] * len(after), prompts, 1.0)[1]
+        for name, (before, after, prompts) in concepts.items()
+        if any(before)
+    }
+    return {name for name, p_value in worst.items() if len(worst) * p_value <= (1 - LEVEL) / 2}
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

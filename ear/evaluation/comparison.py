@@ -16,7 +16,7 @@ _FACTS = ("figure", "group", "class", "phrases", "guidance", "temperature")
 
 def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
     """Raise ``DatasetError`` unless all evaluations are of one concept, split, model and judge, of the same files of
-    dataset and model, with the same prompts, seeds, sampling and questions."""
+    dataset, model and judges, with the same prompts, seeds, sampling and questions."""
     first = evaluations[0]
     known = {outcome.task for outcome in selected(first.outcomes, "after")}
     for name, evaluation in zip(names[1:], evaluations[1:], strict=True):
@@ -33,7 +33,8 @@ def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
                     f"{name} is of another {what} than {names[0]}, with the fingerprint {found} instead of {expected}: "
                     f"measure all with one {what}"
                 )
-        _same_fidelity(evaluations[0], evaluation, names[0], name)
+        _same_judges(first, evaluation, names[0], name)
+        _same_fidelity(first, evaluation, names[0], name)
         other = {outcome.task for outcome in selected(evaluation.outcomes, "after")}
         if difference := sorted(known ^ other):
             identity, seed, guidance, temperature = difference[0]
@@ -43,6 +44,25 @@ def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
                 f"{seed}, guidance {guidance:g} and temperature {temperature:g}; measure all with equal options"
             )
         _same_questions(first, evaluation, names[0], name)
+
+
+def _same_judges(first: Evaluation, second: Evaluation, name: str, other: str) -> None:
+    """Raise ``DatasetError`` if a judge of both has other settings; CLIP may have looked at the images of one alone."""
+    settings, others = (_settings_by_judge(each) for each in (first, second))
+    for judge in sorted(settings.keys() & others.keys()):
+        if settings[judge] != others[judge]:
+            raise DatasetError(
+                f"{other} was judged by another {judge} than {name}, of other weights, labels or bounds: measure all "
+                "with equal --judge and --weights"
+            )
+
+
+def _settings_by_judge(evaluation: Evaluation) -> dict[str, list[Any]]:
+    """Name of a judge → its settings: of the concept, of retained concepts, or of both."""
+    found: dict[str, list[Any]] = {}
+    for each in evaluation.origin["judges"]:
+        found.setdefault(each["judge"], []).append(each)
+    return found
 
 
 def _same_fidelity(first: Evaluation, second: Evaluation, name: str, other: str) -> None:

@@ -31,7 +31,9 @@ from ear.evaluation.robustness import Oracle, attack_outcomes, check_attacks, fi
 from ear.evaluation.settings import GUIDANCES, NANO_GUIDANCES, TEMPERATURES, EvaluationSettings
 from ear.evaluation.submitted_images import SubmittedImages
 from ear.evaluation.understanding import compare_answers, kept_answers
-from ear.method.open_adapter import AnyAdapter, check_concept, files_hash, open_adapter
+from ear.method.adapter import check_model
+from ear.method.open_adapter import AnyAdapter, adapter_facts, check_concept, files_hash, open_adapter
+from ear.method.retrained import MODEL_FILE
 from ear.retained_concepts import RetainedConcept, in_nano_world, retained_concepts
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
@@ -166,16 +168,11 @@ def _evaluate(
         families={concept.name: concept.family for concept in plan.retained},
         outcomes=tuple(outcomes),
         answered=tuple(answered),
-        not_measured=tuple(plan.not_measured),
+        not_measured=(*plan.not_measured, *_without_threshold(outcomes)),
         fidelity=fidelity,
         attacked=tuple(attacked),
         classes=tuple(prompt_classes(dataset, settings.split)) if full else (),
-        origin={
-            "dataset": dataset.fingerprint,
-            "model": model.fingerprint,
-            "dtype": model.dtype_name,
-            "seed": settings.seed,
-        },
+        origin=measurement.origin([*plan.of_concept, *plan.of_retained], settings.seed),
     )
 
 
@@ -191,7 +188,12 @@ def compare(
     A concept that any of them erases does not count as retained for the others either, so that all figures are of the
     same concepts. Raises as ``evaluate`` does.
     """
-    erased = {concept for file in files for concept in open_adapter(model, [file]).concepts}
+    erased: set[str] = set()
+    for file in files:  # by their facts: to open a whole model takes as much memory again
+        facts = adapter_facts(file)
+        if file.name != MODEL_FILE:
+            check_model(facts, model, file)
+        erased.update(str(facts["concept"]).split("+"))
     return [evaluate(store, model, dataset, [file], settings, also_erased=erased) for file in files]
 
 
@@ -278,6 +280,16 @@ def _answered(measurement: Measurement, questions: Sequence[YesNoQuestion]) -> l
         store, model, concept, questions, adapter=measurement.adapter, adapter_hash=measurement.adapter_hash
     )
     return compare_answers(concept, questions, before, after)
+
+
+def _without_threshold(outcomes: Sequence[Outcome]) -> list[NotMeasured]:
+    """That whether images of the concept show something is not measured, if nothing gives its judges a threshold."""
+    first = outcomes[0]
+    judges = tuple(judge.judge for judge in first.judges)
+    if judges in figures.thresholds(outcomes):
+        return []
+    reason = f"shows something: no image of a retained concept gives {' and '.join(judges)} a threshold"
+    return [NotMeasured(first.group, reason, (first.concept,))]
 
 
 def _without(prompts: Iterable[EvaluationPrompt], known: Iterable[EvaluationPrompt]) -> list[EvaluationPrompt]:

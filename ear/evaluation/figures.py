@@ -207,11 +207,12 @@ def retention_by_concept(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 def lost(outcomes: Sequence[Outcome]) -> dict[str, bool | None]:
     """Retained concept → whether its share of images has fallen, corrected for their number (``bounds.holm_tests``).
 
-    None: too few prompts to test, so that not even the loss of every image would show (``bounds.can_miss``).
+    None: not shown, and of too few prompts for the loss of all its images to show by itself (``bounds.can_miss``).
     """
     columns = _columns(of_retained(outcomes, POOLED))
     tests, testable = bounds.holm_tests(columns, at_least=1.0), bounds.can_miss(columns)
-    return {concept: tests[concept].status == "missed" if concept in testable else None for concept in columns}
+    missed = {concept for concept, test in tests.items() if test.status == "missed"}
+    return {concept: True if concept in missed else False if concept in testable else None for concept in columns}
 
 
 def retained(outcomes: Sequence[Outcome], concepts: Collection[str]) -> FigureRow | None:

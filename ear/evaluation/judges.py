@@ -2,11 +2,12 @@
 
 The erased concept's judge uses the filter's labels and bounds. A retained concept is present if a classifier ranks it
 first; outside nano's world, this classifier is the concept's own judge or ResNet-50 (``RetainedJudges``). In nano's
-world, a second judge helps to decide whether an image shows anything, and attribute judges look at the scene.
+world, it is the judge that the user names, if that has a label for the concept, or the default; a second judge helps to
+decide whether an image shows anything, and attribute judges look at the scene.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -23,7 +24,7 @@ from ecgvf.core.errors import JudgeError
 from ecgvf.core.paths import data_dir
 from ecgvf.judges import Judge, JudgeOptions, create_judge
 from ecgvf.judges.classifier import Classifier
-from ecgvf.judges.each import predict_each
+from ecgvf.judges.each import predict_all
 from ecgvf.judges.factory import RETAINED_JUDGE, weights_by_judge
 from ecgvf.judges.judge import TOP_LABELS, Prediction
 from ecgvf.judges.judge import settings as judge_settings
@@ -154,7 +155,7 @@ class EvaluationJudges:
         asked = [find_attributes(prompt.prompt) if judges else {} for prompt in prompts]
         columns = []
         for attribute, judge in judges.items():
-            predictions = _predictions(judge, prompts, images, judge.predict)
+            predictions = predict_all(judge, images, [prompt.prompt for prompt in prompts], judge.predict)
             columns.append(
                 [
                     AttributeOutcome(attribute, wanted.get(attribute), *seen.top_labels[0])
@@ -242,7 +243,10 @@ class EvaluationJudges:
         if not in_nano_world(self.dataset):
             judge = self._photograph_judges.of(concept.name)
             return [] if judge is None else [judge]
-        names = default_judge(self.dataset, concept), second_judge(self.dataset, concept)
+        first = default_judge(self.dataset, concept)
+        if isinstance(self.judge, str) and _FAMILIES.get(self.judge, self.judge) == _FAMILIES.get(first, first):
+            first = self.judge
+        names = dict.fromkeys((first, second_judge(self.dataset, concept)))
         return [self._classifier(name) for name in names if name is not None]
 
     def _of_attributes(self) -> dict[str, Classifier]:
@@ -282,21 +286,5 @@ def _outcomes(
 
     return [
         JudgeOutcome(judge.name, seen.present, seen.score, seen.top_labels[:TOP_LABELS])
-        for seen in _predictions(judge, prompts, images, predictions)
+        for seen in predict_all(judge, images, [prompt.prompt for prompt in prompts], predictions)
     ]
-
-
-def _predictions(
-    judge: Judge,
-    prompts: Sequence[EvaluationPrompt],
-    images: NDArray[np.uint8],
-    predict: Callable[[NDArray[np.uint8]], list[Prediction]],
-) -> list[Prediction]:
-    """What ``predict``, which asks ``judge``, makes of the images of ``prompts``. Raises ``JudgeError`` if it fails."""
-    predictions = []
-    found = predict_each(judge, list(images), lambda batch: predict(np.stack(batch)))
-    for prompt, seen in zip(prompts, found, strict=True):
-        if isinstance(seen, str):
-            raise JudgeError(f"judge {judge.name} fails on the image of {prompt.prompt!r}: {seen}")
-        predictions.append(seen)
-    return predictions

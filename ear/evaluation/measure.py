@@ -68,6 +68,19 @@ class Measurement:
     adapter_hash: str
     batch_size: int | None = None
 
+    def origin(self, prompts: Sequence[EvaluationPrompt], seed: int) -> dict[str, Any]:
+        """What decides the outcomes of ``prompts`` beside the adapter, as files of outcomes record it: JSON.
+
+        ``seed``: of the prompts and images.
+        """
+        return {
+            "dataset": self.dataset.fingerprint,
+            "model": self.model.fingerprint,
+            "dtype": self.model.dtype_name,
+            "judges": self.judges.settings(prompts),
+            "seed": seed,
+        }
+
     def outcomes(
         self,
         prompts: Sequence[EvaluationPrompt],

@@ -1,4 +1,4 @@
-"""What an evaluation leaves out of the retained concepts, and why.
+"""What an evaluation leaves out, mostly of the retained concepts, and why.
 
 A group without images is "not measured", never 0 of 0.
 """

@@ -88,7 +88,8 @@ class Outcome(Record):
     group: Group
     """How that concept relates to the erased concept."""
     prompt: str
-    """The prompt as rendered: for the ceiling, the surrogate prompt."""
+    """The prompt that was asked for: of the ceiling, the surrogate prompt. `prompt-rewrite` renders another in its
+    place."""
     wording: Wording | None
     term: str
     """The words for the concept."""

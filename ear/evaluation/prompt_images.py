@@ -214,7 +214,7 @@ def _open(folder: Path, settings: JSON, model: str) -> ShardSet:
         files = sorted(file for name in (INDEX, f"{IMAGES}/*", f"{SHARDS}/*") for file in folder.glob(name))
         if foreign := [file for file in files if file.suffix != ".tmp"]:
             raise SettingsError(
-                f"{foreign[0]} is in the way, and of no run that could be resumed: choose another --out, or move it"
+                f"{foreign[0]} exists and belongs to no run that can be resumed: choose another --out, or move it"
             )
     return _FolderShards(folder / SHARDS, settings, COMMAND, {"model": model})
 

@@ -43,13 +43,13 @@ class Evaluation:
     families: dict[str, str] = field(repr=False)
     """Retained concept → its family."""
     origin: Mapping[str, Any] = field(repr=False)
-    """Fingerprints of "dataset" and "model", the model's "dtype", and the "seed"."""
+    """Fingerprints of "dataset" and "model", the model's "dtype", the settings of the "judges", and the "seed"."""
     outcomes: tuple[Outcome, ...] = field(repr=False)
     """A row per image, from which every figure is computed; those under attack are in ``attacked``."""
     answered: tuple[AnsweredQuestion, ...] = field(repr=False, default=())
     """Answers to yes/no questions; empty without the full figures."""
     not_measured: tuple[NotMeasured, ...] = field(repr=False, default=())
-    """Retained concepts that are left out, and why."""
+    """Retained concepts that are left out, and a figure of the concept if it is, and why."""
     fidelity: Fidelity | None = field(repr=False, default=None)
     """FID, KID and CLIP score on general captions; None without the paper's figures."""
     attacked: tuple[Outcome, ...] = field(repr=False, default=())
@@ -75,7 +75,7 @@ class Evaluation:
         return figures.scene(self.outcomes)
 
     @cached_property
-    def retention(self) -> list[FigureRow]:
+    def retention_by_concept(self) -> list[FigureRow]:
         """Share of images that show their concept, for each retained concept; the worst first."""
         return figures.retention_by_concept(self.outcomes)
 
@@ -145,7 +145,7 @@ class Evaluation:
                     "lost": self.lost[row.group],
                     **_before_after(row),
                 }
-                for row in self.retention
+                for row in self.retention_by_concept
             ],
             "neighbours": _before_after(figures.retained(self.outcomes, neighbours)),
             "unrelated": _before_after(figures.retained(self.outcomes, set(self.families) - neighbours)),

@@ -33,14 +33,16 @@ from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_p
 from ear.evaluation.submitted_images import SubmittedImages
 from ear.method.open_adapter import check_concept, files_hash, open_adapter
 from ear.method.pairs import training_pairs, training_records
-from ear.method.retrained import read_retrained
+from ear.method.retrained import TRAINING, read_retrained
 from ear.retained_concepts import RetainedConcept, retained_concepts
+from ecgvf.core import console, seeds
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, SettingsError
 from ecgvf.core.png import decode
 from ecgvf.core.records import EvaluationSplit
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.seeds import check_seed
+from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 from ecgvf.judges import Judge
@@ -78,7 +80,7 @@ class AttackSettings:
         check_seed(self.seed)
         for kind, budget in self.budgets.items():
             if budget < 1:
-                raise SettingsError(f"--budget {budget}: it must be at least 1 of the attack's {KINDS[kind].unit}")
+                raise SettingsError(f"--budget {budget}: a budget counts {KINDS[kind].unit} and must be at least 1")
         if self.prompts < 1:
             raise SettingsError(f"--prompts-per-concept {self.prompts}: it must be at least 1")
 
@@ -96,6 +98,8 @@ class Robustness:
     judge: str
     split: EvaluationSplit
     test_openings: int
+    origin: Mapping[str, Any]
+    """As of an ``Evaluation``."""
     classes: tuple[PromptClass, ...]
     outcomes: tuple[Outcome, ...]
 
@@ -106,18 +110,21 @@ class Robustness:
 
     def json(self) -> dict[str, Any]:
         """As ``ear attack --json`` prints it."""
-        names = ("concept", "model", "oracle", "absent", "judge", "split", "test_openings")
         return {
-            **{name: getattr(self, name) for name in names},
-            "adapter": [str(file) for file in self.adapters],
+            **self._facts(),
             "attacks": [row.json() for row in self.attacks],
             "classes": [each.json() for each in self.classes],
         }
 
     def save(self, file: Path) -> Path:
-        """Write the outcomes as one Parquet file; returns its path."""
-        facts = {"concept": self.concept, "model": self.model, "split": self.split}
-        return write_outcomes(self.outcomes, file, facts)
+        """Write the outcomes as one Parquet file, with what they were measured on and by; returns its path."""
+        return write_outcomes(
+            self.outcomes, file, self._facts() | {"origin": dict(self.origin), "versions": versions()}
+        )
+
+    def _facts(self) -> dict[str, Any]:
+        names = ("concept", "model", "oracle", "absent", "judge", "split", "test_openings")
+        return {**{name: getattr(self, name) for name in names}, "adapter": [str(file) for file in self.adapters]}
 
     def save_contact_sheet(self, file: Path) -> Path:
         """Write a PNG of what each attack brought back; returns its path."""
@@ -164,23 +171,27 @@ def attack(
         judge=judges.concept_judge,
         split=settings.split,
         test_openings=test_openings,
+        origin=measurement.origin(prompts, settings.seed),
         classes=tuple(prompt_classes(dataset, settings.split)) if prompt_set is None else (),
         outcomes=tuple(outcomes),
     )
 
 
 def find_oracle(measurement: Measurement, folder: Path) -> Oracle:
-    """The oracle in ``folder``. Raises ``AdapterError`` if its folder says that it was trained with the concept."""
+    """The oracle in ``folder``; a note if the folder does not say what its training left out.
+
+    Raises ``AdapterError`` if it says that the model was trained with the concept.
+    """
     if not folder.is_dir():
         raise SettingsError(f"--oracle {folder}: there is no such folder; name one with a model")
     retrained = read_retrained(measurement.model, folder)
     concept = measurement.dataset.concept
     known = {concept.name, *concept.labels("nano")}
-    if retrained.concepts and not known & set(retrained.concepts):
-        raise AdapterError(
-            f"{folder} was trained without {', '.join(retrained.concepts)}, but with {concept.name}: name an "
-            f"oracle of {concept.name}"
-        )
+    if not (folder / TRAINING).is_file():
+        console.note(f"{folder} has no {TRAINING}: whether the model was trained without {concept.name} is not known")
+    elif not known & set(retrained.concepts):
+        left_out = f"without {', '.join(retrained.concepts)}, but " if retrained.concepts else ""
+        raise AdapterError(f"{folder} was trained {left_out}with {concept.name}: name an oracle of {concept.name}")
     absent = [
         each
         for each in retained_concepts(measurement.dataset)
@@ -248,7 +259,8 @@ def _examples(measurement: Measurement, concept: RetainedConcept, seed: int) -> 
     """
     count = EXAMPLES + EXAMPLES // 2  # some do not show it
     prompts = [
-        EvaluationPrompt(id=identity, prompt=text, seed=seed + index, retained=concept)
+        # Sums, where others are derived (``seeds.derive``): committed figures were measured with these.
+        EvaluationPrompt(id=identity, prompt=text, seed=(seed + index) % 2**63, retained=concept)
         for index, (identity, text) in enumerate(concept.prompts(count, seed, "rehearse"))
     ]
     dataset = measurement.dataset
@@ -275,7 +287,7 @@ def _of_file(dataset: Dataset, table: PromptTable, settings: AttackSettings) -> 
     for row in matching_rows(dataset.concept, table):
         if not row.target:
             continue
-        seed = settings.seed + row.number if row.seed is None else row.seed
+        seed = seeds.derive(settings.seed, str(row.number), "attack") if row.seed is None else row.seed
         prompts[row.target, seed] = EvaluationPrompt(
             id=ids.setdefault(row.target, f"{row.number:05d}"),
             prompt=row.target,

@@ -58,7 +58,8 @@ class EvaluationSettings:
         if self.split not in get_args(EvaluationSplit):
             raise SettingsError(f"--split {self.split}: measure on {' or '.join(get_args(EvaluationSplit))}")
         if self.figures not in get_args(Figures):
-            raise SettingsError(f"--figures {self.figures}: measure the {' or '.join(get_args(Figures))} figures")
+            *names, last = get_args(Figures)
+            raise SettingsError(f"--figures {self.figures}: use {', '.join(names)} or {last}")
         if self.figures != "paper" and self.fidelity is not None and (given := self.fidelity.given):
             raise SettingsError(f"{given[0]} is for --figures paper: add it")
         if self.questions is not None and self.figures != "full":

@@ -96,7 +96,7 @@ def _parts(evaluation: "Evaluation") -> dict[str, Sequence[FigureRow]]:
         "retained concepts": evaluation.groups,
         "understanding": evaluation.understanding,
         "general captions": _fidelity_rows(evaluation),
-        _BY_CONCEPT: evaluation.retention,
+        _BY_CONCEPT: evaluation.retention_by_concept,
     }
 
 

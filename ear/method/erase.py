@@ -30,6 +30,7 @@ from ear.method.train import train
 from ear.retained_concepts import rehearsed_concepts
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import RecipeError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
@@ -41,7 +42,16 @@ Watch = Callable[[TrainingRun, TrainingState], object]
 
 def resolve(recipe: Recipe, datasets: Sequence[Dataset], model: JanusModel) -> ResolvedRecipe:
     """Scale ``recipe`` to ``model``, fill in what it leaves to the concept (``Recipe.resolve``), and let it take up to
-    its number of pairs of each dataset."""
+    its number of pairs of each dataset.
+
+    Raises ``RecipeError`` if it leaves the window to concepts whose windows differ, and as ``combine`` does.
+    """
+    lengths = sorted({dataset.concept.window for dataset in datasets})
+    if recipe.window is None and len(lengths) > 1:
+        raise RecipeError(
+            f"recipe {recipe.name} takes each concept's own window, and these have {' and '.join(map(str, lengths))}: "
+            "choose one with --option window=N"
+        )
     concept = combine(datasets).concept
     return replace(recipe, pairs=pairs_in_all(datasets, recipe.pairs)).resolve(
         tokens=model.image_tokens,
@@ -68,7 +78,7 @@ def erase(
     resumes with the number of threads that it began with.
 
     Raises ``AdapterError`` as ``TrainingState.restore`` does, ``DatasetError`` as ``combine``, ``training_pairs`` and
-    ``rehearsal_set`` do, and ``RecipeError`` as ``train`` and ``write_prompt_adapter`` do.
+    ``rehearsal_set`` do, and ``RecipeError`` as ``resolve``, ``train`` and ``write_prompt_adapter`` do.
     """
     dataset = combine(datasets)
     if isinstance(recipe, PromptRecipe):

@@ -23,6 +23,8 @@ _MODEL = "model.language_model."
 _PREFIX = f"base_model.model.{_MODEL}"
 """Where PEFT puts it."""
 
+_VARIANTS = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
+"""Fields of a configuration that change what A and B mean, if they are set."""
 
 _AUTO_MAPPING = {
     "base_model_class": "JanusForConditionalGeneration",
@@ -97,6 +99,6 @@ def read_scaling(file: Path) -> float:
         scaling, kind = float(config["lora_alpha"]) / int(config["r"]), config["peft_type"]
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise AdapterError(f"{config_file} is not a configuration that PEFT wrote: restore it") from error
-    if kind != "LORA" or config.get("use_rslora") or config.get("use_dora"):
+    if kind != "LORA" or any(map(config.get, _VARIANTS)):
         raise AdapterError(f"{config_file} is of {kind} or a variant of LoRA: only plain LoRA is supported")
     return scaling

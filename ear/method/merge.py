@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ear.method.adapter import Adapter
 from ear.method.open_adapter import AnyAdapter
+from ear.method.retrained import RetrainedModel
 from ecgvf.core.errors import AdapterError
 from ecgvf.janus import JanusModel
 
@@ -13,8 +14,10 @@ from ecgvf.janus import JanusModel
 def export_merged(model: JanusModel, adapter: AnyAdapter, folder: Path) -> None:
     """Write the tuned model to ``folder``, which appears whole or not at all.
 
-    Raises ``AdapterError`` for an adapter without weights, and for a folder that is not empty.
+    Raises ``AdapterError`` for an adapter without weights or that is a whole model, and for a folder that is not empty.
     """
+    if isinstance(adapter, RetrainedModel):
+        raise AdapterError(f"{adapter.other.path} is a whole model already: copy its folder")
     if not isinstance(adapter, Adapter):
         raise AdapterError("the adapter has no weights, it only changes prompts: there is nothing to merge")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ear.method import adapter as weights
-from ear.method import lora
+from ear.method import adapter, lora
 from ear.method.adapter import Adapter
 from ear.method.prompt_recipes import PromptAdapter, read_prompt_adapter
 from ear.method.retrained import MODEL_FILE, RetrainedModel, read_retrained, retrained_facts
@@ -24,22 +23,22 @@ def open_adapter(model: JanusModel, files: Sequence[Path]) -> AnyAdapter:
     """
     alone = [file for file in files if _is_prompt_adapter(file) or file.name == MODEL_FILE]
     if not alone:
-        return weights.stack(model, files)
+        return adapter.stack(model, files)
     if len(files) > 1:
         what = "is a whole model" if alone[0].name == MODEL_FILE else "has no weights"
         raise AdapterError(f"{alone[0]} {what} and cannot be stacked: pass it alone")
     if files[0].name == MODEL_FILE:
         return read_retrained(model, files[0].parent)
-    adapter = read_prompt_adapter(files[0])
-    weights.check_model(adapter.facts, model, files[0])
-    return adapter
+    prompt_adapter = read_prompt_adapter(files[0])
+    adapter.check_model(prompt_adapter.facts, model, files[0])
+    return prompt_adapter
 
 
 def adapter_facts(file: Path) -> dict[str, Any]:
     """The facts saved in ``file``: concept, model and recipe, of an adapter also sampling. Raises ``AdapterError``."""
     if file.name == MODEL_FILE:
         return retrained_facts(file.parent)
-    return dict(read_prompt_adapter(file).facts) if _is_prompt_adapter(file) else weights.read(file)[0]
+    return dict(read_prompt_adapter(file).facts) if _is_prompt_adapter(file) else adapter.read(file)[0]
 
 
 def check_concept(erased: Sequence[str], concept: str, file: Path) -> None:

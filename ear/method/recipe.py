@@ -40,7 +40,7 @@ Checkpointing = Literal["no", "layers"]
 
 
 def _setting(requirement: str, valid: Callable[[Any], bool], default: Any = dataclasses.MISSING) -> Any:
-    """A field whose value must pass ``valid``; ``requirement`` completes "it must ..."."""
+    """A field whose value must pass ``valid``; ``requirement`` completes "must ..."."""
     return dataclasses.field(metadata={"requirement": requirement, "valid": valid}, default=default)
 
 
@@ -100,12 +100,12 @@ class Recipe:
     """Positions left over if L does not divide T. step: a shorter last window. drop: not trained on."""
 
     # What is tuned, and how
-    layers: int = _setting(f"be 1 to {PAPER_DEPTH} (of {PAPER_DEPTH})", lambda value: 1 <= value <= PAPER_DEPTH)
+    layers: int = _setting(f"be between 1 and {PAPER_DEPTH}", lambda value: 1 <= value <= PAPER_DEPTH)
     """Number of tuned layers of 30."""
     layer_choice: LayerChoice = "first"
     """Whether to tune the first layers or the last."""
     style_layers: int | None = _setting(
-        f"be 1 to {PAPER_DEPTH} (of {PAPER_DEPTH})", lambda value: value is None or 1 <= value <= PAPER_DEPTH, None
+        f"be between 1 and {PAPER_DEPTH}", lambda value: value is None or 1 <= value <= PAPER_DEPTH, None
     )
     """Number of tuned layers, counted from the last, if the concept is a style; None: as for any concept. The first
     layers distinguish words: tuning them erases a style only where the pairs' own words name it."""
@@ -171,7 +171,7 @@ class Recipe:
                 raise RecipeError(f"recipe {self.name}: {field.name} is {value!r}, use one of {', '.join(choices)}")
             if field.metadata and not _passes(field.metadata["valid"], value):
                 requirement = field.metadata["requirement"]
-                raise RecipeError(f"recipe {self.name}: {field.name} is {value!r}, it must {requirement}")
+                raise RecipeError(f"recipe {self.name}: {field.name} is {value!r}, but must {requirement}")
         for name, value in _RELEASED_LOOP.items():
             if self.trajectory == "streams" and (given := getattr(self, name)) != value:
                 raise RecipeError(
@@ -180,8 +180,8 @@ class Recipe:
                 )
         if (self.trajectory == "rollout") != bool(self.rollouts):
             raise RecipeError(
-                f"recipe {self.name}: rollouts is {self.rollouts}, it must be above 0 for the trajectory rollout and 0 "
-                "for another"
+                f"recipe {self.name}: rollouts must be above 0 with trajectory=rollout, and 0 otherwise, but is "
+                f"{self.rollouts} with trajectory={self.trajectory}"
             )
         if self.retention and not (self.rehearsed and self.rehearsed_per_step):
             raise RecipeError(
@@ -226,7 +226,7 @@ class Recipe:
             try:
                 values[name] = _parse("none" if value is None else str(value), kinds[name])
             except ValueError as error:
-                raise RecipeError(f"--option {name}={value!r}: {error}") from error
+                raise RecipeError(f"--option {name}={value}: {error}") from error
         for name, style_setting in _STYLE_SETTINGS.items():
             if name in values:
                 values.setdefault(style_setting, None)
@@ -297,6 +297,7 @@ class ResolvedRecipe:
             "streams": "three streams of single tokens, without context",
         }.get(r.trajectory, f"the images of: {r.trajectory}")
         steps = "all windows" if r.windows == "all" else "one random window of each image"
+        passes = _counted(r.passes, "pass", "passes")
         rate = f"{r.learning_rate:g}" + (" falling to 0" if r.schedule == "linear" else "")
         summary = [
             ("recipe", r.name),
@@ -311,12 +312,12 @@ class ResolvedRecipe:
                 f"{r.modules} of the {self.layer_choice} {self.layers} of {self.depth} layers, "
                 + (f"LoRA of rank {r.rank}" if r.adapter == "lora" else "full weights"),
             ),
-            ("steps", f"Adam, learning rate {rate}, {r.passes} pass(es) over at most {r.pairs} pairs"),
+            ("steps", f"Adam, learning rate {rate}, {passes} over at most {_counted(r.pairs, 'pair', 'pairs')}"),
         ]
         if r.retention:
-            which = r.rehearsed_concepts
-            concepts = f"{which} of the others" if isinstance(which, int) else f"{which} the others"
-            rehearsal = f"{r.rehearsed_per_step} of {r.rehearsed} images per step, of {concepts}"
+            which = "all" if r.rehearsed_concepts == "all" else f"{r.rehearsed_concepts} of the"
+            each, images = (_counted(count, "image", "images") for count in (r.rehearsed_per_step, r.rehearsed))
+            rehearsal = f"{each} per step, drawn from {images} of {which} other concepts"
             if r.rehearsed_words:
                 rehearsal += f", and of up to {r.rehearsed_words} with other words in the concept's place"
             summary.append(("retention", f"weight {r.retention:g}, {rehearsal}"))
@@ -361,6 +362,10 @@ _RELEASED_LOOP: Mapping[str, Any] = {
 
 _PROJECTIONS: Mapping[str, Sequence[str]] = {"attention": [*"qkvo"], "qkv": [*"qkv"]}
 """``modules`` → the field ``projections`` that was in its place (``Recipe.settings``)."""
+
+
+def _counted(count: int, singular: str, plural: str) -> str:
+    return f"{count} {singular if count == 1 else plural}"
 
 
 def _passes(valid: Callable[[Any], bool], value: Any) -> bool:

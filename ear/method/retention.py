@@ -7,7 +7,6 @@ rehearsal set once, and the store keeps it, so that every recipe and seed rehear
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -19,14 +18,13 @@ from ear.method.vocabulary import vocabulary, word_prompts, words_of
 from ear.retained_concepts import in_nano_world, rehearsal_prompts, retained_concepts
 from ecgvf.core import seeds
 from ecgvf.core.dataset import AcceptedRecord, Dataset
-from ecgvf.core.errors import DatasetError, JudgeError
+from ecgvf.core.errors import DatasetError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, PromptNoise, decode_images, hidden_states, logits
 from ecgvf.judges import JudgeOptions, create_judge
-from ecgvf.judges.each import predict_each
-from ecgvf.judges.judge import Prediction
+from ecgvf.judges.each import predict_all
 from ecgvf.render import RenderedImage, fill_with_images, refuse_failures
 
 STAGE = Stage("rehearsal", "ear train")
@@ -88,8 +86,8 @@ def rehearsal_set(
       the accepted images of the dataset's retain split, or, without this split, images that the frozen ``model``
       renders.
     - At most ``rehearsed_words`` of target prompts with other words (``word_prompts``), rendered likewise. Words that
-      name a retained concept which is not rehearsed, such as a neighbour, are left out, and so are images in which the
-      judge that filtered the dataset sees the concept.
+      name a retained concept which is not rehearsed, such as a neighbour, are left out, and so are prompts that name
+      the concept, and images in which the judge that filtered the dataset sees it.
 
     Images that the store has are not rendered again. Raises ``DatasetError`` if there is nothing to rehearse, and
     ``JudgeError`` if the judge cannot be created, or fails on an image.
@@ -187,8 +185,8 @@ def _rendered(
 def _of_words(
     store: Store, model: JanusModel, dataset: Dataset, count: int, held_out: set[str]
 ) -> tuple[list[str], Tensor]:
-    """At most ``count`` prompts with words of the vocabulary other than ``held_out``, whose images do not show the
-    concept, and their image tokens, int64 [N, T]."""
+    """At most ``count`` prompts with words of the vocabulary other than ``held_out``, which do not name the concept and
+    whose images do not show it, and their image tokens, int64 [N, T]."""
     pairs = [record.pair for record in dataset.train]
     words = [word for word in vocabulary(model) if not {word.casefold(), word.casefold().removesuffix("s")} & held_out]
     texts = word_prompts(words, pairs, count, dataset.run_seed)
@@ -197,16 +195,15 @@ def _of_words(
     prompts, vq_ids = _rendered(store, model, dataset, [(WORD, text) for text in texts])
     options = replace(JudgeOptions.from_recorded(dict(dataset.judge_options)), device=str(model.device))
     judge = create_judge(dataset.concept, dataset.model, dataset.judge, options)
-    found: list[Prediction | str] = []
-    for ids in vq_ids.split(JUDGED_BATCH):
-        images, _ = decode_images(model, ids.to(model.device))
-        found += predict_each(judge, list(images), lambda batch: judge.predict(np.stack(batch)))
     present: list[bool] = []
-    for prompt, seen in zip(prompts, found, strict=True):
-        if isinstance(seen, str):
-            raise JudgeError(f"judge {judge.name} fails on the image of {prompt!r}: {seen}")
-        present.append(seen.present)
-    kept = [index for index, shows in enumerate(present) if not shows]
+    for start in range(0, len(prompts), JUDGED_BATCH):
+        batch = slice(start, start + JUDGED_BATCH)
+        images, _ = decode_images(model, vq_ids[batch].to(model.device))
+        present += [seen.present for seen in predict_all(judge, images, prompts[batch], judge.predict)]
+    concept = dataset.concept
+    # After rendering, so that the seeds of the other images stay what they were.
+    named = [bool(concept.term_in(prompt) or concept.unseen_in(prompt)) for prompt in prompts]
+    kept = [index for index in range(len(prompts)) if not (present[index] or named[index])]
     return [prompts[index] for index in kept], vq_ids[kept]
 
 

@@ -70,8 +70,8 @@ def count_windows(pairs: int, resolved: ResolvedRecipe) -> int:
 
 def most_steps(pairs: int, resolved: ResolvedRecipe) -> int:
     """Number of steps in a training, at most: one per window, or the recipe's ``max_steps`` if these are fewer."""
-    windows, limit = count_windows(pairs, resolved), resolved.recipe.max_steps
-    return windows if limit is None else min(windows, limit)
+    total, limit = count_windows(pairs, resolved), resolved.recipe.max_steps
+    return total if limit is None else min(total, limit)
 
 
 def _trajectories(resolved: ResolvedRecipe) -> int:

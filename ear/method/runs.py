@@ -67,7 +67,7 @@ class TrainingRun:
         except (OSError, ValueError):
             facts = None
         if not isinstance(facts, dict) or not facts.keys() >= RUN_FACTS:
-            raise AdapterError(f"{self.path / 'run.json'} is not what was written: restore it, or delete {self.path}")
+            raise AdapterError(f"{self.path / 'run.json'} is damaged: restore it, or delete {self.path}")
         return facts
 
     def json(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Several concepts in an adapter: their datasets are combined into a dataset that is trained on like any other."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import TypeVar
@@ -44,7 +44,10 @@ def combine(datasets: Sequence[Dataset]) -> Dataset:
     erased = {name_key(word) for concept in concepts for word in (concept.name, *concept.terms)}
     for concept in concepts:
         if name_key(concept.surrogates[0]) in erased:
-            raise DatasetError(f"{concept.name!r} is to become {concept.surrogates[0]!r}, which is erased as well")
+            raise DatasetError(
+                f"{concept.name!r} is to become {concept.surrogates[0]!r}, which is erased as well: name another first "
+                "surrogate in its concept file"
+            )
     return replace(
         first,
         concept=_merged(concepts, erased),
@@ -71,7 +74,12 @@ def _merged(concepts: Sequence[Concept], erased: set[str]) -> Concept:
     def kept(words: Iterable[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(word for word in words if name_key(word) not in erased))
 
-    label_sets = dict.fromkeys(chain.from_iterable(concept.judge_labels for concept in concepts))
+    def merged(labels: Sequence[Mapping[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
+        label_sets = dict.fromkeys(chain.from_iterable(labels))
+        return {name: tuple(chain.from_iterable(each.get(name, ()) for each in labels)) for name in label_sets}
+
+    accepted = merged([concept.judge_labels for concept in concepts])
+    near = merged([concept.near_labels for concept in concepts])
     # A copy is not validated again: "+" is allowed in such names only.
     return concepts[0].model_copy(
         update={
@@ -82,8 +90,10 @@ def _merged(concepts: Sequence[Concept], erased: set[str]) -> Concept:
             "unseen_terms": tuple(chain.from_iterable(concept.unseen_terms for concept in concepts)),
             "surrogates": kept(chain.from_iterable(concept.surrogates for concept in concepts)),
             "neighbours": kept(chain.from_iterable(concept.neighbours for concept in concepts)),
-            "judge_labels": {
-                name: tuple(chain.from_iterable(concept.labels(name) for concept in concepts)) for name in label_sets
+            "judge_labels": accepted,
+            "near_labels": {
+                name: tuple(label for label in labels if label not in accepted.get(name, ()))
+                for name, labels in near.items()
             },
             "unsafe": any(concept.unsafe for concept in concepts),
         }

@@ -29,7 +29,7 @@ class WindowSteps:
     sampling: Sampling
     rehearsal: RehearsalSet | None
     state: TrainingState
-    windows: int
+    total_windows: int
     """Windows of the whole training, whether they take a step or not (``count_windows``)."""
     watch: Callable[[TrainingState], object]
     group: ProcessGroup
@@ -124,9 +124,9 @@ class WindowSteps:
         recipe, log = self.resolved.recipe, self.state.log
         if recipe.schedule == "constant":
             return 1.0
-        if recipe.max_steps is not None and recipe.max_steps <= self.windows:
+        if recipe.max_steps is not None and recipe.max_steps <= self.total_windows:
             return 1 - log.steps / recipe.max_steps
-        return 1 - len(log.loss) / self.windows
+        return 1 - len(log.loss) / self.total_windows
 
     def _window_loss(self, batch: "_Batch", window: range) -> Tensor:
         """This process's share of the erasing loss: the sum over the window, the mean over the step's images."""

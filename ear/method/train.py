@@ -59,7 +59,7 @@ def train(
             sampling=sampling,
             rehearsal=rehearsal,
             state=state,
-            windows=count_windows(len(pairs), resolved),
+            total_windows=count_windows(len(pairs), resolved),
             watch=watch,
             group=group,
             teacher=Teacher(model, resolved),

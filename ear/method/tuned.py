@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 SCALING = 1.0
-"""Of LoRA that is trained here; adapters of PEFT may have another."""
+"""Of LoRA that is trained here; an edited adapter_config.json may have another."""
 
 
 class Projection(nn.Linear):

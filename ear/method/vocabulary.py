@@ -1,8 +1,8 @@
 """Prompts to rehearse that are target prompts with another word of the model's vocabulary in the concept's place.
 
 They teach that only the concept's own words turn into the surrogate, and that any other word keeps its meaning.
-``rehearsal_set`` leaves out words that name what is measured without rehearsal, and those for which the frozen model
-draws the concept.
+``rehearsal_set`` leaves out words that name what is measured without rehearsal, those that name the concept, and those
+for which the frozen model draws it.
 """
 
 import random

@@ -3,7 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ecgvf.core.errors import DeviceFailed, first_line
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgvf.core.errors import DeviceFailed, JudgeError, first_line
 from ecgvf.judges.judge import Judge, Prediction
 
 T = TypeVar("T")
@@ -26,6 +29,26 @@ def predict_each(
             return [first_line(error)]
         return [prediction for image in images for prediction in predict_each(judge, [image], predict)]
     return found
+
+
+def predict_all(
+    judge: Judge,
+    images: NDArray[np.uint8],
+    prompts: Sequence[str],
+    predict: Callable[[NDArray[np.uint8]], list[Prediction]],
+) -> list[Prediction]:
+    """One prediction per image of RGB uint8 [N, H, W, 3], in order.
+
+    Raises ``JudgeError``, with its prompt, for an image that ``predict``, which asks ``judge``, fails on, and
+    ``DeviceFailed`` as ``predict_each`` does.
+    """
+    predictions = []
+    found = predict_each(judge, list(images), lambda batch: predict(np.stack(batch)))
+    for prompt, seen in zip(prompts, found, strict=True):
+        if isinstance(seen, str):
+            raise JudgeError(f"judge {judge.name} fails on the image of {prompt!r}: {seen}")
+        predictions.append(seen)
+    return predictions
 
 
 def _check_device(judge: Judge, error: Exception, images: int) -> None:

@@ -307,7 +307,7 @@ def test_a_hand_edited_name(store: Store, name: str, message: str) -> None:
 def test_a_hand_edited_run(trained: Store) -> None:
     [run] = trained.folder("church", "ear").glob("*/run.json")
     run.write_text("[]")
-    fails("ear eval", f"{run} is not what was written: restore it, or delete {run.parent}")
+    fails("ear eval", f"{run} is damaged: restore it, or delete {run.parent}")
 
 
 def test_an_unsafe_concept_is_blurred_unless_asked(store: Store, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from ear.evaluation.fidelity.frechet import Moments, frechet_distance
 from ear.evaluation.fidelity.kernel import kernel_distance, subset_size
 from ecgvf.core.figures import LEVEL, Figure
 
-GROUPS = 10
-"""Groups of the jackknife, and of CLIP scores: image i is in group i modulo ``GROUPS``."""
+JACKKNIFE_GROUPS = 10
+"""Groups of the jackknife, and of CLIP scores: image i is in group i modulo ``JACKKNIFE_GROUPS``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ def frechet(
     Replicates are those of a delete-a-group jackknife: each leaves out a tenth of each set, the same captions in all
     three; with ``--as-published`` pictures have an order of their own, so that any tenth of them is left out. Their
     spread says how far FID varies between samples of this size, not how far it lies above its limit:
-    compare FIDs of equal n only. ``advance`` is called ``GROUPS`` + 1 times.
+    compare FIDs of equal n only. ``advance`` is called ``JACKKNIFE_GROUPS`` + 1 times.
     """
     distances = []
-    for left_out in (None, *range(GROUPS)):
+    for left_out in (None, *range(JACKKNIFE_GROUPS)):
         distances.append(_distances(before, after, reference, left_out))
         advance()
     old, new = (np.array(values) for values in zip(*distances, strict=True))
@@ -83,15 +83,15 @@ def kernel(before: FeatureSet, after: FeatureSet, reference: FeatureSet) -> tupl
 
 
 def group_means(cosines: Sequence[float]) -> tuple[float, ...]:
-    """Replicates of the mean of ``cosines``: the means of its ``GROUPS`` groups."""
-    return tuple(float(np.mean(cosines[group::GROUPS])) for group in range(GROUPS))
+    """Replicates of the mean of ``cosines``: the means of its ``JACKKNIFE_GROUPS`` groups."""
+    return tuple(float(np.mean(cosines[group::JACKKNIFE_GROUPS])) for group in range(JACKKNIFE_GROUPS))
 
 
 def _distances(
     before: FeatureSet, after: FeatureSet, reference: FeatureSet, left_out: int | None
 ) -> tuple[float, float]:
     def keep(index: int) -> bool:
-        return index % GROUPS != left_out
+        return index % JACKKNIFE_GROUPS != left_out
 
     pictures = Moments.of(reference.batches(keep))
     old, new = (frechet_distance(pictures, Moments.of(images.batches(keep))) for images in (before, after))
@@ -101,5 +101,5 @@ def _distances(
 def _jackknife(distances: Floats, n: int) -> Estimate:
     """The estimate from the distance with all images, ``distances[0]``, and those without each group."""
     whole = float(distances[0])
-    pseudo_values = GROUPS * whole - (GROUPS - 1) * distances[1:]
+    pseudo_values = JACKKNIFE_GROUPS * whole - (JACKKNIFE_GROUPS - 1) * distances[1:]
     return Estimate(whole, tuple(pseudo_values.tolist()), n, least=0)

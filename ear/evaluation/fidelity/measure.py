@@ -187,7 +187,7 @@ class FidelityMeasurement:
         self, label: str, before: FeatureSet, after: FeatureSet, sampling: Sampling
     ) -> tuple[list[FigureRow], dict[str, tuple[float, ...]]]:
         """The rows, and each figure's replicates after erasing."""
-        with console.progress("FID, with its interval", figures.GROUPS + 1) as bar:
+        with console.progress("FID, with its interval", figures.JACKKNIFE_GROUPS + 1) as bar:
             distances = {"fid": figures.frechet(before, after, self.reference, bar.advance)}
         if not self.settings.as_published:  # the paper has none
             distances["kid"] = figures.kernel(before, after, self.reference)

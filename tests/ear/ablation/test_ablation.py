@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,14 @@ from ear.method.recipe import Recipe
 from ear.method.recipes import ON_POLICY, PAPER, PUBLISHED
 from ear.method.runs import newest
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import AdapterError, DatasetError, RecipeError, SettingsError
+from ecgvf.core.errors import AdapterError, DatasetError, JudgeError, RecipeError, SettingsError
 from ecgvf.core.files import read_json
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import IMAGES
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, load
+from ecgvf.filter import stage as filter_stage
+from ecgvf.janus import JanusModel, Sampling, load
+from ecgvf.judges import JudgeOptions
 from tests.ear.conftest import AgreeingJudge, BrightnessJudge
 
 BASE = replace(PAPER, threshold=0.0)
@@ -82,6 +86,56 @@ def test_windows_are_compared_at_equal_pairs_and_at_equal_steps(
     assert {steps["steps", str(window)] for window in some} == {base}
     assert steps["pairs", "12"] == 3 * 16 and steps["pairs", "576"] == 3
     assert all(row["skipped"] == 0 for row in table)
+
+
+def test_trajectories_are_compared_at_equal_steps_too(ablation: Ablation) -> None:
+    found = [(variant.level, variant.equal_steps) for variant in variants("trajectory", BASE)]
+    names = ("surrogate", "target", "both", "rollout")
+    assert found == [(name, equal) for equal in (False, True) for name in names]
+    steps = {
+        (row["equal"], row["level"]): row["steps"]
+        for variant in variants("trajectory", BASE)
+        if variant.level in ("surrogate", "both")
+        for row in ablation.rows(variant)
+    }
+    base = ablation.base_steps()
+    assert steps == {(equal, name): base * (2 if name == "both" and equal == "pairs" else 1) for equal, name in steps}
+
+
+@pytest.mark.parametrize("factor", ["rehearsal-noise", "rehearsed-words"])
+def test_settings_of_rehearsal_are_compared_with_rehearsal(factor: str) -> None:
+    recipes = [replace(PAPER, **variant.options) for variant in variants(factor, PAPER)]
+    assert {recipe.retention for recipe in recipes} == {ON_POLICY.retention}
+    assert len({(recipe.rehearsal_noise, recipe.rehearsed_words) for recipe in recipes}) == len(recipes)
+    # A recipe that rehearses keeps its own.
+    assert all(len(variant.options) == 1 for variant in variants(factor, ON_POLICY))
+
+
+def test_a_factor_whose_levels_train_alike_is_refused_before_anything_is_trained(
+    ablation: Ablation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a window that is the whole image, there is nothing to draw."""
+    monkeypatch.setattr("ear.ablation.ablation.erase", lambda *_: pytest.fail("something was trained"))
+    whole = replace(ablation, base=replace(BASE, window=576))
+    with pytest.raises(
+        SettingsError, match="patch-sampling: all its levels are the same training around paper, window=576"
+    ):
+        ablate(whole, ["order", "patch-sampling"])
+    for factor in {*FACTORS, *DATA_FACTORS} - {"patch-sampling"}:
+        whole.check(factor)
+    ablation.check("patch-sampling")
+
+
+def test_prompts_of_unknown_wording_are_no_unseen_wordings(ablation: Ablation) -> None:
+    """A dataset of earlier versions has none."""
+    validation = [
+        replace(each, pair=replace(each.pair, wording=wording))
+        for each, wording in zip(ablation.dataset.validation, ("synonym", None), strict=True)
+    ]
+    rows = replace(ablation, dataset=replace(ablation.dataset, validation=tuple(validation))).rows(
+        variants("order", BASE)[0]
+    )
+    assert [row["n"] for row in rows if row["figure"] in ("concept_present", "concept_present_unseen")] == [2, 1]
 
 
 def test_its_adapters_are_not_the_newest_of_the_concept(ablation: Ablation, store: Store) -> None:
@@ -235,13 +289,43 @@ def test_written_pairs_have_the_surrogates_that_were_asked_for(dataset: Dataset,
     assert len({data.load(name).fingerprint for name in ("filtered", "unfiltered", "free", "one-word targets")}) == 4
 
 
+def test_written_pairs_are_rendered_and_filtered_as_the_datasets_own(
+    dataset: Dataset, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created: list[tuple[str, JudgeOptions]] = []
+
+    def create_judge(concept: Any, model: Any, name: str, options: JudgeOptions) -> AgreeingJudge:
+        created.append((name, options))
+        return AgreeingJudge()
+
+    monkeypatch.setattr(filter_stage, "create_judge", create_judge)
+    other = replace(dataset, judge="nano-object-b", judge_options={"labels": ["church", "mosque"]})
+    VariantData(other, store, 1).load("single")
+    images = ConceptRun(Store(store.root / "ablation" / "single"), dataset.concept).current(IMAGES)
+    assert images.settings["sampling"] == asdict(dataset.sampling) != asdict(Sampling())
+    assert {(name, options.labels) for name, options in created} == {("nano-object-b", ("church", "mosque"))}
+
+
+def test_a_judge_that_cannot_be_created_by_its_name_costs_its_variants_alone(
+    ablation: Ablation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none(*_: object) -> None:
+        raise JudgeError("unknown judge 'mine'")
+
+    monkeypatch.setattr(filter_stage, "create_judge", none)
+    assert {row["level"] for row in ablate(ablation, ["data"]).to_pylist()} == {"filtered", "one-word targets"}
+    assert "data free is not measured: unknown judge 'mine'" in _words(capsys)
+
+
 def test_a_variant_that_cannot_be_trained_does_not_stop_the_others(
     ablation: Ablation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("ear.ablation.data.in_nano_world", lambda _: False)
     table = ablate(ablation, ["data"]).to_pylist()
     assert {row["level"] for row in table} == {"filtered", "one-word targets"}
-    assert "data free is not measured: the offline writer writes the pairs 'free', and knows only" in _words(capsys)
+    words = _words(capsys)
+    assert "data free is not measured: the offline writer writes the pairs 'free', and knows only nano's world" in words
+    assert "leave out the factors surrogates and data" in words
     with pytest.raises(DatasetError, match="no variant could be measured"):
         ablate(ablation, ["surrogates"])
 
@@ -257,7 +341,7 @@ def test_a_variant_that_is_no_recipe_does_not_stop_the_others(
 def test_an_unknown_factor_is_one_line(ablation: Ablation) -> None:
     with pytest.raises(SettingsError, match="--over colour: an ablation has the factors window, threshold, layers"):
         ablate(ablation, ["colour"])
-    with pytest.raises(DatasetError, match="3 pairs are 'filtered', and each variant trains on 9"):
+    with pytest.raises(DatasetError, match="only 3 pairs of the kind 'filtered', and each variant needs 9: lower"):
         VariantData(ablation.dataset, ablation.store, 9).load("filtered")
 
 

@@ -22,6 +22,7 @@ from ecgvf.core import openings
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import JudgeError
 from ecgvf.core.run import ConceptRun
+from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
 from ecgvf.render import batches
 
@@ -76,7 +77,11 @@ def test_an_attack_has_both_controls_and_is_not_made_twice(trained: Store, oracl
         2
     ] * 6
     assert Path(content["sheet"]).is_file()
-    outcomes, _ = read_outcomes(tmp_path / "o.parquet")
+    outcomes, facts = read_outcomes(tmp_path / "o.parquet")
+    names = ("concept", "model", "adapter", "oracle", "absent", "judge", "split", "test_openings")
+    assert all(facts[name] == content[name] for name in names) and facts["versions"] == versions()
+    assert (facts["origin"]["dataset"], facts["origin"]["seed"]) == (content["dataset"], 0)
+    assert facts["origin"]["judges"][0]["judge"] == content["judge"]
     assert {(each.condition, each.concept) for each in outcomes if each.attack} == {
         ("after", "church"),
         ("oracle", "church"),
@@ -158,7 +163,7 @@ def test_the_command_offers_every_attack() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--kind soft-prompt --budget 0", "--budget 0: it must be at least 1 of the attack's gradient steps"),
+        ("--kind soft-prompt --budget 0", "--budget 0: a budget counts gradient steps and must be at least 1"),
         ("--kind prefix --oracle nowhere", "--oracle nowhere: there is no such folder"),
         ("--kind prefix --seed -1", "--seed -1: it must be a whole number"),
         ("--kind prefix --budget 999", "--budget 999: it must be below"),
@@ -187,8 +192,22 @@ def test_a_concept_without_a_judge_is_one_line(trained: Store, monkeypatch: pyte
 
 
 def test_a_model_that_knows_the_concept_is_no_oracle(trained: Store, oracle: Path) -> None:
+    line = f"{SMALL} --kind prefix --budget 1 --oracle {oracle}"
     (oracle / "oracle.json").write_text(json.dumps({"without": ["castle"]}))
-    fails(f"{SMALL} --kind prefix --oracle {oracle}", "was trained without castle, but with church")
+    fails(line, "was trained without castle, but with church: name an oracle of church")
+    (oracle / "oracle.json").write_text(json.dumps({"without": []}))  # a control, trained with everything
+    fails(line, "was trained with church: name an oracle of church")
+    (oracle / "oracle.json").unlink()
+    noted = " ".join(succeeds(line).stderr.split())
+    assert "has no oracle.json: whether the model was trained without church is not known" in noted
+
+
+def test_the_greatest_seed_may_attack(trained: Store, oracle: Path, tmp_path: Path) -> None:
+    file, kept, seed = tmp_path / "set.csv", tmp_path / "o.parquet", 2**63 - 1
+    file.write_text("prompt\nsteeple bells\nnave apse\n")
+    succeeds(f"attack --prompts {file} --seed {seed} --outcomes {kept}")
+    assert len({each.seed for each in read_outcomes(kept)[0]}) == 2
+    succeeds(f"{SMALL} --kind prefix --budget 1 --oracle {oracle} --seed {seed}")
 
 
 def test_a_model_with_another_image_tokenizer_is_no_oracle(trained: Store, oracle: Path) -> None:

@@ -45,6 +45,8 @@ def test_of_few_prompts_no_loss_can_be_shown() -> None:
     assert can_miss({"six": shown(6)}) == {"six"}
     assert can_miss({"eight": shown(8), "five": shown(5)}) == {"eight"}
     assert can_miss({"never": ([0.0] * 100, [0.0] * 100, PROMPTS)}) == set()
+    large = {str(number): shown(60) for number in range(9)}
+    assert can_miss({**large, "six": shown(6)}) == {*large}  # ten tests: 10/64, unless others are lost as well
     # What cannot be missed is not missed, whatever is lost.
     lost = {"five": ([1.0] * 5, [0.0] * 5, PROMPTS[:5])}
     assert holm_tests(lost, at_least=1.0)["five"].status == "not shown"

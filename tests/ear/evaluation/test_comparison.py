@@ -47,6 +47,17 @@ def test_evaluations_of_other_files_of_one_name_are_not_compared(tmp_path: Path)
             same_tasks([first, other], ["a", "b"])
 
 
+def test_evaluations_by_other_weights_of_a_judge_are_not_compared(tmp_path: Path) -> None:
+    def judged(*judges: tuple[str, str]) -> Evaluation:
+        listed = [{"judge": name, "judge_hash": weights} for name, weights in judges]
+        return replace(of(1), origin={**of(1).origin, "judges": listed})
+
+    first = Evaluation.load(judged(("nano-object-b", "1"), ("clip", "1")).save(tmp_path / "first.parquet"))
+    same_tasks([first, judged(("nano-object-b", "1"))], ["a", "b"])  # where CLIP was not at hand
+    with pytest.raises(DatasetError, match="b was judged by another nano-object-b than a, of other weights"):
+        same_tasks([first, judged(("nano-object-b", "2"), ("clip", "1"))], ["a", "b"])
+
+
 def test_differences_are_paired_by_prompt_and_seed() -> None:
     first, second = of(left=12, lost=1), of(left=2, lost=3)
     rows = {(row.figure, row.group): row for row in differences(first, second)}

@@ -1,6 +1,7 @@
 """Before and after with one seed per prompt, judged by another judge than the filter's."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ear.evaluation import evaluation as evaluation_module
 from ear.evaluation import judges as evaluation_judges
 from ear.evaluation import prompts as prompts_module
 from ear.evaluation.attacks.kinds import KINDS
+from ear.evaluation.comparison import same_tasks
 from ear.evaluation.contact_sheets import write_contact_sheet
 from ear.evaluation.figures import GROUPS
 from ear.evaluation.judges import EvaluationJudges, default_judge, second_judge
@@ -22,13 +24,13 @@ from ear.evaluation.measure import Measurement
 from ear.evaluation.outcomes import selected
 from ear.evaluation.prompts import concept_prompts, prompts_by_seed
 from ear.evaluation.questions import nano_questions
-from ear.method.open_adapter import files_hash, open_adapter
+from ear.method.open_adapter import AnyAdapter, files_hash, open_adapter
 from ear.retained_concepts import rehearsed_concepts, retained_concepts
 from ecgvf import judges
 from ecgvf.core import concepts, openings, seeds
 from ecgvf.core.contact_sheet import GAP, HEADER, SIDE, TEXT_WIDTH
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import DatasetError, JudgeError, SettingsError
+from ecgvf.core.errors import AdapterError, DatasetError, JudgeError, SettingsError
 from ecgvf.core.png import decode
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
@@ -149,6 +151,38 @@ def test_the_user_may_name_the_judge_of_the_concept(
     assert created[:2] == [("church", "clip", "folder"), ("church", "nano-object-c", None)]
     assert {weights for _, _, weights in created[2:]} == {None}
     assert result.outcomes[0].judges[0].judge == "clip"
+
+
+@pytest.mark.parametrize(
+    ("judge", "measured"), [(None, True), ("nano-object-a", True), ("nano-object-c", True), ("clip", False)]
+)
+def test_a_named_judge_of_things_measures_retained_things_too_and_so_has_a_threshold(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, judge: str | None, measured: bool
+) -> None:
+    result = evaluate(store, tiny, dataset, [adapter], replace(SMALL, judge=judge))
+    retained = {tuple(each.judge for each in row.judges) for row in result.outcomes if row.group != "concept"}
+    first = judge if judge is not None and measured else "nano-object-b"
+    assert retained == {tuple(dict.fromkeys((first, "nano-object-c")))}
+    assert ("shows_something" in {row.figure for row in result.replacement}) == measured
+    reasons = [str(each) for each in result.not_measured if each.group == "concept"]
+    expected = (
+        "concept: church (shows something: no image of a retained concept gives clip and nano-object-c a threshold)"
+    )
+    assert reasons == ([] if measured else [expected])
+
+
+def test_an_evaluation_knows_the_weights_of_its_judges(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(SMALL, prompts_per_other=0)
+    first = evaluate(store, tiny, dataset, [adapter], settings)
+    assert [(each["judge"], each["judge_hash"]) for each in first.origin["judges"]][:2] == [
+        ("nano-object-b", "0"),
+        ("nano-object-c", "0"),
+    ]
+    monkeypatch.setattr(BrightnessJudge, "weights_hash", "1")
+    with pytest.raises(DatasetError, match="second was judged by another nano-companion than first"):
+        same_tasks([first, evaluate(store, tiny, dataset, [adapter], settings)], ["first", "second"])
 
 
 def test_a_judge_object_may_judge_the_concept(store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path) -> None:
@@ -353,7 +387,7 @@ def test_concepts_that_stacked_adapters_erase_are_not_retained(
     result = evaluate(store, tiny, dataset, files, animals, also_erased={"dog"})
     assert result.concept == "church"
     expected = {concept.name for concept in retained_concepts(dataset) if concept.family == "animal"} - {"cat", "dog"}
-    assert {row.group for row in result.retention} == expected
+    assert {row.group for row in result.retention_by_concept} == expected
 
 
 def test_compared_adapters_are_measured_on_the_same_concepts(
@@ -362,9 +396,30 @@ def test_compared_adapters_are_measured_on_the_same_concepts(
     files = [adapter, save_adapter(tiny, tmp_path / "cat.safetensors", "church+cat", seed=1)]
     first, second = compare(store, tiny, dataset, files, replace(SMALL, family="animal"))
     assert first.erasure.before == second.erasure.before
-    assert {row.group for row in first.retention} == {row.group for row in second.retention}
-    assert "cat" not in {row.group for row in first.retention}
+    assert {row.group for row in first.retention_by_concept} == {row.group for row in second.retention_by_concept}
+    assert "cat" not in {row.group for row in first.retention_by_concept}
     assert (first.adapters, second.adapters) == ((files[0],), (files[1],))
+
+
+def test_an_adapter_of_another_model_is_refused_before_the_first_is_compared(
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+
+    def recorded(model: JanusModel, files: Sequence[Path]) -> AnyAdapter:
+        opened.extend(files)
+        return open_adapter(model, files)
+
+    monkeypatch.setattr(evaluation_module, "open_adapter", recorded)
+    files = [adapter, save_adapter(tiny, tmp_path / "second.safetensors", seed=1)]
+    compare(store, tiny, dataset, files, replace(SMALL, prompts_per_other=0))
+    assert opened == files
+    monkeypatch.setattr(Measurement, "outcomes", lambda *_: pytest.fail("something was rendered"))
+    other = tmp_path / "other.safetensors"
+    facts = {"concept": "church", "model": "another", "fingerprint": "other", "sampling": {}, "recipe": {}}
+    random_adapter(tiny, 1, 0.1).save(other, facts, tiny.dtype)
+    with pytest.raises(AdapterError, match=r"other\.safetensors was trained on .* \(other\), which is not"):
+        compare(store, tiny, dataset, [adapter, other], SMALL)
 
 
 def test_a_contact_sheet_has_a_column_per_adapter_and_one_of_the_ceiling(
@@ -526,7 +581,7 @@ def test_wrong_settings_are_named(store: Store, dataset: Dataset, tiny: JanusMod
         EvaluationSettings(prompts_per_concept=0)
     with pytest.raises(SettingsError, match="--prompts-per-other -1: it must be 0 or more"):
         EvaluationSettings(prompts_per_other=-1)
-    with pytest.raises(SettingsError, match="--figures some: measure the default or full or paper figures"):
+    with pytest.raises(SettingsError, match="--figures some: use default, full or paper"):
         EvaluationSettings(figures="some")  # type: ignore[arg-type]
 
 

@@ -252,6 +252,17 @@ def test_retained_concepts_come_one_by_one_the_worst_first() -> None:
     assert figures.retained(outcomes, {"horse"}) is None
 
 
+def test_a_concept_of_few_prompts_is_not_called_kept_because_others_have_many() -> None:
+    many = [each for number in range(9) for each in kept(f"thing {number}", "unrehearsed", 60)]
+    of_many = {f"thing {number}": False for number in range(9)}
+    for lost in (0, 6):  # too few even for the loss of all to show
+        found = figures.lost([*many, *kept("castle", "neighbours", 6, lost)])
+        assert found == {**of_many, "castle": None}
+    many = [each for number in range(9) for each in kept(f"thing {number}", "unrehearsed", 60, lost=60)]
+    found = figures.lost([*many, *kept("castle", "neighbours", 6, lost=6)])
+    assert set(found.values()) == {True}  # the last of ten tests is not corrected
+
+
 def test_the_retention_ratio_is_of_shares_and_undefined_without_any() -> None:
     outcomes = [*kept("castle", "neighbours", 4, lost=2), *kept("dog", "unrehearsed", 4)]
     never = {"judges": both("tent", concept="dog")}

@@ -248,7 +248,7 @@ def test_other_files_are_never_overwritten(
     file = tmp_path / "out" / name
     file.parent.mkdir(parents=True)
     write(file, "mine")
-    with pytest.raises(SettingsError, match=rf"{name} is in the way"):
+    with pytest.raises(SettingsError, match=rf"{name} exists and belongs to no run that can be resumed"):
         render_to_folder(tiny, prompts, tmp_path / "out")
     assert contents(tmp_path / "out") == {name: b"mine"}
 

@@ -137,6 +137,8 @@ def test_a_damaged_or_foreign_folder_is_one_line(run: TrainingRun, tiny: JanusMo
     for change, message in (
         ({"peft_type": "LOHA"}, "only plain LoRA is supported"),
         ({"use_dora": True}, "only plain LoRA is supported"),
+        ({"alpha_pattern": {"q_proj": 8}}, "only plain LoRA is supported"),
+        ({"rank_pattern": {"q_proj": 8}}, "only plain LoRA is supported"),
         ({"r": "four"}, "is not a configuration that PEFT wrote"),
         ({"r": 0}, "is not a configuration that PEFT wrote"),
     ):

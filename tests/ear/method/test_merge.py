@@ -16,6 +16,7 @@ from ear.method.open_adapter import open_adapter
 from ear.method.prompt_recipes import write_prompt_adapter
 from ear.method.recipe import Recipe
 from ear.method.recipes import NEGATIVE_PROMPT, PAPER
+from ear.method.retrained import RetrainedModel
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.store import Store
@@ -63,6 +64,8 @@ def test_what_cannot_be_merged_is_one_line(store: Store, dataset: Dataset, tiny:
     without_weights = write_prompt_adapter(store, dataset, tiny, NEGATIVE_PROMPT)
     with pytest.raises(AdapterError, match="there is nothing to merge"):
         export_merged(tiny, open_adapter(tiny, [without_weights.adapter]), tmp_path / "merged")
+    with pytest.raises(AdapterError, match="is a whole model already: copy its folder"):
+        export_merged(tiny, RetrainedModel(tiny, {"concept": ""}), tmp_path / "merged")
     [run] = erase(store, [dataset], tiny, FULL, [0])
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "note.txt").write_text("mine")

@@ -127,15 +127,16 @@ def test_what_is_set_is_what_styles_have_too(options: dict[str, object], expecte
     [
         ("colour", "red", "no setting 'colour'"),
         ("name", "mine", "no setting 'name'"),
-        ("guidance", "lots", "--option guidance='lots': expected a number"),
+        ("guidance", "lots", "--option guidance=lots: expected a number"),
         ("window", "12.5", "expected an integer or none"),
-        ("max_steps", "None", "--option max_steps='None': expected an integer or none"),
+        ("max_steps", "None", "--option max_steps=None: expected an integer or none"),
         ("passes", 1.5, "expected an integer"),
         ("layers", [], "expected an integer"),
         ("loss", "l1", "choose one of mse, kl"),
         ("guidance", "nan", "guidance is nan"),
         ("window", "0", "window is 0"),
-        ("layers", "31", "layers is 31"),
+        ("layers", "31", "layers is 31, but must be between 1 and 30$"),
+        ("rollouts", "0", "rollouts must be above 0 with trajectory=rollout, and 0 otherwise"),
         ("modules", "q,x", "modules"),
         ("learning_rate", "0", "learning_rate"),
         ("threshold", "-1", "threshold"),
@@ -151,7 +152,7 @@ def test_an_invalid_setting_is_named(option: str, value: object, message: str) -
     ("option", "value", "message"),
     [
         ("loss", "l1", "loss is 'l1', use one of mse, kl"),
-        ("layers", "two", "layers is 'two', it must be 1 to 30"),
+        ("layers", "two", "layers is 'two', but must be between 1 and 30"),
         ("modules", ["qkv"], "modules is"),
     ],
 )
@@ -191,6 +192,10 @@ def test_the_summary_shows_the_resolved_recipe() -> None:
     summary = dict(DEFAULT.resolve(tokens=256, depth=6, concept_window=48).summary())
     assert summary["window"].startswith("256 of 256 image tokens")
     assert "own images" in summary["objective"] and "falling to 0" in summary["steps"]
+    assert summary["steps"].endswith("20 passes over at most 50 pairs")
+    once = dataclasses.replace(PAPER, pairs=1).resolve(tokens=256, depth=6, concept_window=48)
+    assert dict(once.summary())["steps"].endswith("1 pass over at most 1 pair")
     assert "first 6 of 6 layers" in summary["tuned"]
-    assert "retention" in summary
+    rehearsed = "weight 60, 4 images per step, drawn from 200 images of half of the other concepts"
+    assert summary["retention"] == rehearsed
     assert "retention" not in dict(PAPER.resolve(tokens=256, depth=6, concept_window=48).summary())

@@ -132,6 +132,17 @@ def test_of_the_prompts_with_other_words_those_that_show_the_concept_are_left_ou
     assert [each.device for each in options] == ["cpu"]  # as the model
 
 
+def test_prompts_that_name_the_concept_are_left_out_whatever_the_judge_sees(
+    store: Store, tiny: JanusModel, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "create_judge", lambda *_: AgreeingJudge([False] * 12))
+    words = ["gadget", "Basilica", "churches"]  # one of them is an unseen term
+    monkeypatch.setattr(retention, "vocabulary", lambda _: words)
+    texts = word_prompts(words, [record.pair for record in dataset.train], 12, dataset.run_seed)
+    found = rehearsal_set(store, tiny, dataset, rehearsing(4, rehearsed_words=12)).prompts[4:]
+    assert found == tuple(text for text in texts if "gadget" in text) and 0 < len(found) < 12
+
+
 def test_an_image_that_the_judge_fails_on_is_one_line(
     store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

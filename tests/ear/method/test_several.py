@@ -6,12 +6,13 @@ import pytest
 
 import ear
 from ear.evaluation import EvaluationSettings, evaluate
+from ear.method.erase import resolve
 from ear.method.recipes import PAPER
 from ear.method.several import combine, pairs_in_all
 from ear.retained_concepts import retained_concepts
 from ecgvf.core import concepts
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import DatasetError
+from ecgvf.core.errors import DatasetError, RecipeError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling
 
@@ -60,6 +61,25 @@ def test_each_concept_has_up_to_the_recipes_pairs(
     assert pairs_in_all([dataset, cat], 2) == 4 and pairs_in_all([dataset], 50) == 50
 
 
+def test_windows_that_differ_are_not_those_of_the_first_concept(
+    dataset: Dataset, cat: Dataset, tiny: JanusModel
+) -> None:
+    short = replace(cat, concept=cat.concept.model_copy(update={"window": 24}))
+    for datasets in ([dataset, short], [short, dataset]):
+        with pytest.raises(RecipeError, match="recipe paper takes each concept's own window, and these have 24 and 48"):
+            resolve(PAPER, datasets, tiny)
+        assert resolve(PAPER.with_options({"window": 72}), datasets, tiny).window == 2
+    assert resolve(PAPER, [dataset, cat], tiny).window == 1
+
+
+def test_what_one_concept_erases_is_no_near_miss_of_another(dataset: Dataset, cat: Dataset) -> None:
+    castle = replace(dataset, concept=concepts.find("castle"))
+    near = cat.concept.model_copy(update={"near_labels": {"imagenet": ("castle", "lynx")}})
+    for datasets in ([castle, replace(cat, concept=near)], [replace(cat, concept=near), castle]):
+        both = combine(datasets).concept
+        assert set(both.near_labels["imagenet"]) == {"palace", "monastery", "lynx"}
+
+
 def test_what_cannot_be_combined_is_one_line(dataset: Dataset, cat: Dataset) -> None:
     with pytest.raises(DatasetError, match="names 'church' twice"):
         combine([dataset, dataset])
@@ -69,5 +89,7 @@ def test_what_cannot_be_combined_is_one_line(dataset: Dataset, cat: Dataset) -> 
     with pytest.raises(DatasetError, match=r"'van-gogh' is a style and 'church' is not.* stack them"):
         combine([dataset, painter])
     hotel = cat.concept.model_copy(update={"name": "hotel", "terms": ("hotel",)})
-    with pytest.raises(DatasetError, match="'church' is to become 'hotel', which is erased as well"):
+    with pytest.raises(
+        DatasetError, match=r"'church' is to become 'hotel', which is erased .* name another first surrogate"
+    ):
         combine([dataset, replace(cat, concept=hotel)])
