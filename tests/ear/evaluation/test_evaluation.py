@@ -234,7 +234,7 @@ def test_a_model_whose_logits_are_not_finite_ends_the_evaluation_in_one_line(
     facts = {"concept": "church", "model": tiny.name, "fingerprint": tiny.fingerprint, "sampling": {}}
     broken.save(tmp_path / "adapter.safetensors", {**facts, "recipe": {"name": "default"}}, tiny.dtype)
     with pytest.raises(
-        DatasetError, match=r"'a church by lake \d' cannot be rendered: the model's logits are not finite"
+        DatasetError, match=r"'a church by lake \d' cannot be rendered: the model's logits or pixels are not finite"
     ):
         evaluate(store, tiny, dataset, [tmp_path / "adapter.safetensors"], SMALL)
 
