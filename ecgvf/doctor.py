@@ -128,7 +128,7 @@ def _writers() -> Iterator[Check]:
     try:
         registry = Registry(Path(own) if own else None)
     except EcgvfError as error:
-        yield Check("writers", "LLMs", "absent", "ECGVF_WRITERS names no file of writers", str(error))
+        yield Check("writers", "LLMs", "absent", "the file that ECGVF_WRITERS names cannot be used", str(error))
         return
     for writer in registry.preset("default"):
         writers.setdefault(writer.config.key or "", []).append(writer.name)

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from ear.ablation.data import VariantData
-from ear.ablation.factors import TrainingData, Variant, all_variants, variants
+from ear.ablation.factors import TrainingData, Variant, all_variants
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
 from ear.evaluation.evaluation import evaluation_prompts
 from ear.evaluation.judges import EvaluationJudges
@@ -84,9 +84,9 @@ class Ablation:
         passes = math.ceil(most / self._windows(replace(changed, passes=1)))
         return replace(changed, max_steps=self.base_steps(), passes=passes)
 
-    def check(self, factor: str) -> None:
-        """Raise ``SettingsError`` for an unknown factor, and if all its levels train alike."""
-        levels = {variant.level: self._training(variant) for variant in variants(factor, self.base)}
+    def check(self, factor: str, variants: Sequence[Variant]) -> None:
+        """Raise ``SettingsError`` if all ``variants`` of a factor train alike."""
+        levels = {variant.level: self._training(variant) for variant in variants}
         trained = [training for training in levels.values() if training is not None]
         if len(trained) > 1 and len(set(trained)) == 1:
             raise SettingsError(
@@ -186,7 +186,7 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
     check_minutes(minutes)
     wanted = all_variants(over, ablation.base)
     for factor in over:
-        ablation.check(factor)
+        ablation.check(factor, [variant for variant in wanted if variant.factor == factor])
     measured = [number for number, variant in enumerate(wanted) if ablation.file(variant).is_file()]
     rows: dict[int, list[JSON]] = {number: ablation.rows(wanted[number]) for number in measured}
     if rows:

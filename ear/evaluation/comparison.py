@@ -33,7 +33,6 @@ def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
                     f"{name} is of another {what} than {names[0]}, with the fingerprint {found} instead of {expected}: "
                     f"measure all with one {what}"
                 )
-        _same_judges(first, evaluation, names[0], name)
         _same_fidelity(first, evaluation, names[0], name)
         other = {outcome.task for outcome in selected(evaluation.outcomes, "after")}
         if difference := sorted(known ^ other):
@@ -43,6 +42,7 @@ def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
                 f"{name} has outcomes of other prompts or seeds than {names[0]}: it {where} {identity!r} with seed "
                 f"{seed}, guidance {guidance:g} and temperature {temperature:g}; measure all with equal options"
             )
+        _same_judges(first, evaluation, names[0], name)
         _same_questions(first, evaluation, names[0], name)
 
 

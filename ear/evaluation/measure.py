@@ -69,7 +69,7 @@ class Measurement:
     batch_size: int | None = None
 
     def origin(self, prompts: Sequence[EvaluationPrompt], seed: int) -> dict[str, Any]:
-        """What decides the outcomes of ``prompts`` beside the adapter, as files of outcomes record it: JSON.
+        """What decides the outcomes of ``prompts`` besides the adapter, as files of outcomes record it: JSON.
 
         ``seed``: of the prompts and images.
         """

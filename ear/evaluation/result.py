@@ -202,7 +202,9 @@ class Evaluation:
                 "command": tuple(facts["command"]),
             }
         except (TypeError, KeyError) as error:
-            raise DatasetError(f"{file}: its facts are not those that `ear eval --outcomes` writes") from error
+            raise DatasetError(
+                f"{file}: its facts are not those that this version of `ear eval --outcomes` writes: measure again"
+            ) from error
         return cls(
             **{name: facts[name] for name in _FACTS} | read,
             outcomes=tuple(outcome for outcome in outcomes if outcome.sample != "attack"),

@@ -18,6 +18,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hin
 from pydantic import ConfigDict, TypeAdapter
 
 from ear.retained_concepts import RehearsedConcepts
+from ecgvf.core import console
 from ecgvf.core.errors import RecipeError
 
 PAPER_TOKENS, PAPER_ROWS, PAPER_DEPTH = 576, 24, 30
@@ -297,7 +298,7 @@ class ResolvedRecipe:
             "streams": "three streams of single tokens, without context",
         }.get(r.trajectory, f"the images of: {r.trajectory}")
         steps = "all windows" if r.windows == "all" else "one random window of each image"
-        passes = _counted(r.passes, "pass", "passes")
+        passes = console.counted(r.passes, "pass", "passes")
         rate = f"{r.learning_rate:g}" + (" falling to 0" if r.schedule == "linear" else "")
         summary = [
             ("recipe", r.name),
@@ -312,11 +313,11 @@ class ResolvedRecipe:
                 f"{r.modules} of the {self.layer_choice} {self.layers} of {self.depth} layers, "
                 + (f"LoRA of rank {r.rank}" if r.adapter == "lora" else "full weights"),
             ),
-            ("steps", f"Adam, learning rate {rate}, {passes} over at most {_counted(r.pairs, 'pair', 'pairs')}"),
+            ("steps", f"Adam, learning rate {rate}, {passes} over at most {console.counted(r.pairs, 'pair')}"),
         ]
         if r.retention:
             which = "all" if r.rehearsed_concepts == "all" else f"{r.rehearsed_concepts} of the"
-            each, images = (_counted(count, "image", "images") for count in (r.rehearsed_per_step, r.rehearsed))
+            each, images = (console.counted(count, "image") for count in (r.rehearsed_per_step, r.rehearsed))
             rehearsal = f"{each} per step, drawn from {images} of {which} other concepts"
             if r.rehearsed_words:
                 rehearsal += f", and of up to {r.rehearsed_words} with other words in the concept's place"
@@ -362,10 +363,6 @@ _RELEASED_LOOP: Mapping[str, Any] = {
 
 _PROJECTIONS: Mapping[str, Sequence[str]] = {"attention": [*"qkvo"], "qkv": [*"qkv"]}
 """``modules`` → the field ``projections`` that was in its place (``Recipe.settings``)."""
-
-
-def _counted(count: int, singular: str, plural: str) -> str:
-    return f"{count} {singular if count == 1 else plural}"
 
 
 def _passes(valid: Callable[[Any], bool], value: Any) -> bool:

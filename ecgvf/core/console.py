@@ -37,9 +37,9 @@ def escape(text: str) -> str:
     return markup.escape(_INVISIBLE.sub("\ufffd", text))
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things: "1 cell", "2 cells"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number of things: "1 cell", "2 cells". ``plural`` None: the noun with an s."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 class Interrupted(KeyboardInterrupt):

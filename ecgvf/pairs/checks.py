@@ -123,8 +123,8 @@ def _pair_fault(concept: Concept, draft: Draft, surrogate: str, surrogate_term: 
         return f"the surrogate names a neighbour of the concept: {neighbour!r}"
     if surrogate_term and not contains(surrogate, surrogate_term):
         return f"the surrogate does not contain its stated term: {surrogate_term!r}"
-    if not surrogate_term and (added := _added_word(draft, surrogate)):
-        return f"the surrogate states no term and has a word that the target has not: {added!r}"
+    if not surrogate_term and draft.wording != "other_language" and (added := _added_word(draft, surrogate)):
+        return f"the surrogate states no term and has a word that is not in the target: {added!r}"
     excess = max(0, len(words(surrogate_term)) - replaced - max_extra)
     changed, max_changed = share_changed(draft, excess), MAX_CHANGED[concept.kind]
     if changed > max_changed:
@@ -142,14 +142,10 @@ def added_neighbour(concept: Concept, draft: Draft) -> str | None:
 
 
 def _added_word(draft: Draft, surrogate: str) -> str | None:
-    """The first word of ``surrogate`` that is not left of the target, with or without its term; None if all are."""
-    added = None
-    for target in (draft.target, _without(draft.target, draft.target_term)):  # in Chinese, the term is part of a word
-        remaining = iter(words(target))
-        added = next((word for word in words(surrogate) if word not in remaining), None)
-        if added is None:
-            return None
-    return added
+    """The first word of ``surrogate`` that is not in the target, with or without its term; None if all are."""
+    # In Chinese, the term is part of a word.
+    target = Counter(words(draft.target)) | Counter(words(_without(draft.target, draft.target_term)))
+    return next(iter(Counter(words(surrogate)) - target), None)
 
 
 def share_changed(draft: Draft, excess: int = 0) -> float:

@@ -149,8 +149,9 @@ def _check_no_batch(plans: Sequence[GenerationPlan], ledger: Ledger) -> None:
         split = plans[0].split
         command = "ecgvf generate" + ("" if split == "train" else f" --split {split}")
         raise SettingsError(
-            f"{len(batched)} calls of {names} may be in a batch: run `{command} --batch` to collect them, or "
-            f"`{command} --fresh` to send them again and pay for both"
+            f"{console.counted(len(batched), 'call')} of {names} may be in a batch: run `{command} --batch` with the "
+            f"same concept, writers, templates and counts to collect them, or `{command} --fresh` to send them again "
+            "and pay for both"
         )
 
 

@@ -166,19 +166,21 @@ def _with_equal_columns(files: Mapping[str, Path]) -> dict[str, Path | bytes]:
 
     `datasets` reads the files of a configuration only if their columns are equal.
     """
-    tables: dict[str, pa.Table] = {}
+    schemas: dict[str, pa.Schema] = {}
     every = pa.schema([])
     for path, file in files.items():
         try:
-            tables[path] = pq.read_table(file, partitioning=None)
-            every = pa.unify_schemas([every, tables[path].schema.remove_metadata()])
+            # The whole table is read, because a schema alone does not show damage, and kept for none: they are large.
+            schemas[path] = pq.read_table(file, partitioning=None).schema
+            every = pa.unify_schemas([every, schemas[path].remove_metadata()])
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(
                 f"{file} is damaged, or does not fit the other outcomes: restore it, or run `ear suite` again"
             ) from error
     found: dict[str, Path | bytes] = dict(files)
-    for path, table in tables.items():
-        if missing := [column for column in every if column.name not in table.schema.names]:
+    for path, schema in schemas.items():
+        if missing := [column for column in every if column.name not in schema.names]:
+            table = pq.read_table(files[path], partitioning=None)
             for column in missing:
                 table = table.append_column(column, pa.nulls(len(table), column.type))
             sink = pa.BufferOutputStream()

@@ -183,9 +183,8 @@ def render_prompts(
     images = [None if reason is None else RenderedImage(failure=reason) for reason in refusals]
     advance(sum(image is not None for image in images))
     accepted = [index for index, image in enumerate(images) if image is None]
-    with ThreadPoolExecutor(
-        _ENCODERS[model.device.type]
-    ) as encoder:  # PNGs are encoded while the next batch is rendered
+    # PNGs are encoded while the next batch is rendered.
+    with ThreadPoolExecutor(_ENCODERS[model.device.type]) as encoder:
         encoded: list[Future[RenderedImage]] = []
         for start in range(0, len(accepted), batch_size):
             batch = [tasks[index] for index in accepted[start : start + batch_size]]

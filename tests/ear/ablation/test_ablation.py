@@ -122,8 +122,8 @@ def test_a_factor_whose_levels_train_alike_is_refused_before_anything_is_trained
     ):
         ablate(whole, ["order", "patch-sampling"])
     for factor in {*FACTORS, *DATA_FACTORS} - {"patch-sampling"}:
-        whole.check(factor)
-    ablation.check("patch-sampling")
+        whole.check(factor, variants(factor, whole.base))
+    ablation.check("patch-sampling", variants("patch-sampling", ablation.base))
 
 
 def test_prompts_of_unknown_wording_are_no_unseen_wordings(ablation: Ablation) -> None:
