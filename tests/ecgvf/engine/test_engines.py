@@ -94,12 +94,12 @@ class Mortal:
             yield pool
 
 
-def interrupt_at_shard(index: int, patch: pytest.MonkeyPatch) -> None:
-    """Press Ctrl-C when the image set has ``index`` shards and is to get another."""
+def interrupt_after(shards: int, patch: pytest.MonkeyPatch) -> None:
+    """Press Ctrl-C when the image set has that many shards and is to get another."""
     write_shard = StageSet.write_shard
 
     def interrupted(self: StageSet, shard: int, table: Any) -> None:
-        if self.stage == IMAGES and len(self.shards()) == index:
+        if self.stage == IMAGES and len(self.shards()) == shards:
             raise KeyboardInterrupt
         write_shard(self, shard, table)
 
@@ -114,11 +114,11 @@ def test_a_run_changes_between_this_process_and_workers_of_which_one_is_killed(
     expected, run = new_run(tmp_path / "expected"), new_run(tmp_path / "run")
     render(expected, model=str(tiny_path), batch_size=3)
     with monkeypatch.context() as patch:
-        interrupt_at_shard(1, patch)
+        interrupt_after(1, patch)
         with pytest.raises(KeyboardInterrupt):
             render(run, model=str(tiny_path), batch_size=3)
     with monkeypatch.context() as patch:
-        interrupt_at_shard(5, patch)
+        interrupt_after(5, patch)
         with pytest.raises(KeyboardInterrupt):
             render(run, model=str(tiny_path), engine=Mortal(PROCESSES, tmp_path / "killed"))
     assert "another worker takes over" in capsys.readouterr().err
@@ -252,7 +252,7 @@ def test_missing_images_are_rendered_and_judged_as_they_finish(
     render(expected, model=str(tiny_path))
     filter_images(expected, judge="nano-object-a")
     with monkeypatch.context() as patch:  # one shard is there already, and only judged
-        interrupt_at_shard(1, patch)
+        interrupt_after(1, patch)
         with pytest.raises(KeyboardInterrupt):
             render(run, model=str(tiny_path))
     written: list[str] = []
