@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -17,9 +16,8 @@ from typer.testing import CliRunner
 
 from ear.cli import app as ear_app
 from ear.evaluation.prompt_images import read_prompts, render_to_folder
-from ecgvf.cli import app
 from ecgvf.core import console
-from ecgvf.core.errors import DeviceFailed, EngineError, SettingsError
+from ecgvf.core.errors import DeviceFailed, EngineError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, VERDICTS, StageSet
 from ecgvf.core.store import Store
@@ -284,45 +282,3 @@ def test_ear_generate_renders_a_file_of_prompts_on_ray_and_prints_one_json_objec
     there = json.loads(result.stdout)
     assert (there["images"], there["failed"], there["new"]) == (here.images, here.failed, here.new) == (4, 1, 5)
     assert contents(folders[0]) == contents(folders[1])
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--engine", "spark"], "--engine spark: use local, ray, or ray://HOST:PORT"),
-        (["--engine", "ray", "--max-workers", "0"], "--max-workers 0: it must be at least --min-workers (1)"),
-        (["--engine", "ray", "--retries", "-1"], "--retries -1: it must be 0 or more"),
-        (["--engine", "ray://127.0.0.1:1"], "no Ray cluster answers at ray://127.0.0.1:1"),
-        (["--engine", "ray://head"], "ray://head: the address of a Ray cluster is HOST:PORT"),
-        (["--engine", "ray://head:port"], "ray://head:port: the address of a Ray cluster is HOST:PORT"),
-        (["--retries", "1"], "are for --engine ray"),
-        (["--max-workers", "0"], "--max-workers 0"),
-    ],
-)
-def test_bad_options_are_one_line(tmp_path: Path, options: list[str], message: str) -> None:
-    run = new_run(tmp_path / "store")
-    result = CliRunner().invoke(app, ["render", "--store", str(run.store.root), *options])
-    assert result.exit_code == 2
-    assert message in result.stderr and result.stderr.count("\n") == 1
-
-
-def test_engine_options_need_a_file_of_prompts() -> None:
-    result = CliRunner().invoke(ear_app, ["generate", "--prompt", "a church", "--engine", "ray"])
-    assert result.exit_code == 2 and "--prompts FILE" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"min_workers": 0}, "--min-workers 0: it must be at least 1"),
-        ({"min_workers": 3, "max_workers": 2}, "--max-workers 2: it must be at least --min-workers (3)"),
-        ({"retries": -1}, "--retries -1: it must be 0 or more"),
-        ({"gpus_per_worker": -0.5}, "--gpus-per-worker -0.5: it must be 0 or more"),
-        ({"gpus_per_worker": float("nan")}, "--gpus-per-worker nan: it must be 0 or more"),
-        ({"gpus_per_worker": float("inf")}, "--gpus-per-worker inf: it must be 0 or more"),
-    ],
-)
-def test_numbers_of_workers_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(SettingsError, match=f"^{re.escape(message)}$"):
-        RayEngine(**options)
