@@ -12,14 +12,13 @@ from ecgvf.llm.registry import Rates
 from examples import church, janus_pro, own_concept, own_judge, own_pairs
 from tests.llm_server import LlmServer
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_church_erases_and_measures(capsys: pytest.CaptureFixture[str]) -> None:
     evaluation = church.main(pairs=3, validation=2, tests=1, prompts=1, others=0, passes=1, rehearsed=8)
     printed = capsys.readouterr().out
@@ -29,11 +28,13 @@ def test_church_erases_and_measures(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path(sheet).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_own_judge_filters() -> None:
     dataset = own_judge.main(pairs=3, evaluation=1)
     assert dataset.judge == "mean-of-two" and len(dataset.train) >= 1
 
 
+@pytest.mark.slow
 def test_own_pairs_are_imported_and_filtered(tmp_path: Path) -> None:
     file = tmp_path / "pairs.csv"
     file.write_text(own_pairs.CSV, encoding="utf-8")
@@ -42,6 +43,7 @@ def test_own_pairs_are_imported_and_filtered(tmp_path: Path) -> None:
     assert targets and targets <= {line.split(",")[0] for line in own_pairs.CSV.splitlines()[1:]}
 
 
+@pytest.mark.slow
 def test_own_concept_by_an_own_server() -> None:
     with LlmServer().running() as server:
         server.prices["mine"] = Rates(input=Decimal(0), output=Decimal(0))
@@ -52,6 +54,7 @@ def test_own_concept_by_an_own_server() -> None:
     assert dataset.concept.name == "mosque" and {record.pair.writer for record in dataset.train} == {"own"}
 
 
+@pytest.mark.slow
 def test_janus_pro_runs_on_a_tiny_random_model() -> None:
     evaluation = janus_pro.tiny()
     assert evaluation.recipe == "paper" and evaluation.erasure.before.n == 4

@@ -95,12 +95,16 @@ def connected(address: str | None) -> Iterator[bool]:
     except ImportError as error:
         raise EngineError("--engine ray needs Ray: pip install 'ecgvf[ray]'") from error
     console.note(f"connecting to Ray at {existing}" if existing else "starting Ray on this machine")
-    options: dict[str, Any] = {} if existing else {"include_dashboard": False}
+    # "auto" rather than its address: only then Ray sends the token of its cluster.
+    options: dict[str, Any] = {"address": asked} if existing else {"address": "local", "include_dashboard": False}
+    options |= {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Ray Client connection timed out")  # the error says it
-            # "auto" rather than its address: only then Ray sends the token of its cluster.
-            ray.init(address=asked if existing else "local", log_to_driver=False, logging_level="ERROR", **options)
+            try:
+                ray.init(**options)
+            except ConnectionAbortedError:  # Ray starts a server for each client, on a busy machine not always in time
+                ray.init(**options)
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         lines = str(error).splitlines() or [type(error).__name__]
         reason = lines[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""Outside nano's world every shipped concept has a retain split without a key: rendered, judged, rehearsed, measured.
+"""Outside nano's world a concept of each kind has a retain split without a key: rendered, judged, rehearsed, measured.
 
 Janus is tiny and random, and so are the judges; a strong bias lets each classifier see one class, so that some prompts
 are accepted and most are not.
@@ -107,8 +107,8 @@ def tench(tench_once: Path, tmp_path: Path) -> Run:
     return Run("tench", tmp_path / "store")
 
 
-@pytest.mark.parametrize("name", concepts.names())
-def test_every_shipped_concept_has_something_to_keep(
+@pytest.mark.parametrize("name", ["church", "van-gogh", "nudity"])
+def test_a_concept_of_each_kind_has_something_to_keep(
     name: str,
     tmp_path: Path,
     tiny: JanusModel,

@@ -49,19 +49,3 @@ def test_a_program_runs_as_a_module_and_says_its_version(program: str) -> None:
     command = [sys.executable, "-m", program, "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == f"{program} {ecgvf.__version__}\n"
-
-
-def test_help_comes_without_heavy_libraries() -> None:
-    code = (
-        "import sys; import ecgvf.cli; "
-        "print([m for m in ('torch', 'transformers', 'datasets', 'pyarrow', 'numpy', 'pydantic') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.strip() == "[]"
-
-
-def test_pairs_status_and_review_need_no_torch() -> None:
-    modules = "ecgvf.run, ecgvf.build, ecgvf.review.cases, ecgvf.review.agreement"
-    code = f"import sys; import {modules}; print([m for m in ('torch', 'transformers') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.strip() == "[]"

@@ -19,8 +19,6 @@ from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
 from ecgvf.filter import decisions
 from ecgvf.render import render, stage
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
@@ -49,6 +47,7 @@ def contents(root: Path) -> dict[str, bytes]:
     return {str(file).removeprefix(str(root)): file.read_bytes() for file in files}
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_an_interrupted_run_is_resumed_on_s3_with_the_bytes_of_a_disk(
     store: str, tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch

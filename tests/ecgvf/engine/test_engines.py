@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -17,9 +16,8 @@ from typer.testing import CliRunner
 
 from ear.cli import app as ear_app
 from ear.evaluation.prompt_images import read_prompts, render_to_folder
-from ecgvf.cli import app
 from ecgvf.core import console
-from ecgvf.core.errors import DeviceFailed, EngineError, SettingsError
+from ecgvf.core.errors import DeviceFailed, EngineError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, VERDICTS, StageSet
 from ecgvf.core.store import Store
@@ -94,12 +92,12 @@ class Mortal:
             yield pool
 
 
-def interrupt_at_shard(index: int, patch: pytest.MonkeyPatch) -> None:
-    """Press Ctrl-C when the image set has ``index`` shards and is to get another."""
+def interrupt_after(shards: int, patch: pytest.MonkeyPatch) -> None:
+    """Press Ctrl-C when the image set has that many shards and is to get another."""
     write_shard = StageSet.write_shard
 
     def interrupted(self: StageSet, shard: int, table: Any) -> None:
-        if self.stage == IMAGES and len(self.shards()) == index:
+        if self.stage == IMAGES and len(self.shards()) == shards:
             raise KeyboardInterrupt
         write_shard(self, shard, table)
 
@@ -114,11 +112,11 @@ def test_a_run_changes_between_this_process_and_workers_of_which_one_is_killed(
     expected, run = new_run(tmp_path / "expected"), new_run(tmp_path / "run")
     render(expected, model=str(tiny_path), batch_size=3)
     with monkeypatch.context() as patch:
-        interrupt_at_shard(1, patch)
+        interrupt_after(1, patch)
         with pytest.raises(KeyboardInterrupt):
             render(run, model=str(tiny_path), batch_size=3)
     with monkeypatch.context() as patch:
-        interrupt_at_shard(5, patch)
+        interrupt_after(5, patch)
         with pytest.raises(KeyboardInterrupt):
             render(run, model=str(tiny_path), engine=Mortal(PROCESSES, tmp_path / "killed"))
     assert "another worker takes over" in capsys.readouterr().err
@@ -182,12 +180,33 @@ print(fill(RayEngine({address!r}, max_workers=1), squares(Path({str(folder)!r}))
 @pytest.mark.faults
 def test_a_cluster_is_reached_through_rays_client(tmp_path: Path, head: Head) -> None:
     fill(ThisProcess(), squares(tmp_path / "expected"))
-    for _ in range(3):
-        client = squares_on(head, tmp_path / "set", head.client)
-        if "cannot connect to Ray" not in client.stderr:
-            break  # on a busy machine Ray's own server for a client starts too late, or is looked at as it ends
+    client = squares_on(head, tmp_path / "set", head.client)
     assert client.stdout.endswith("[10]\n"), client.stderr
     assert contents(tmp_path / "set") == contents(tmp_path / "expected")
+
+
+@pytest.mark.faults
+@pytest.mark.usefixtures("ray")
+def test_a_client_whose_server_starts_too_late_connects_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = ConnectionAbortedError("Initialization failure from server:\nTraceback\nRuntimeError: Proxy failed")
+    answers: list[Exception | None] = [late, None, late, late, None]
+
+    def init(**_: Any) -> None:
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+
+    monkeypatch.setattr(cluster, "_check_reachable", lambda _: None)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    with cluster.connected("ray://head:10001") as may_grow:
+        assert may_grow
+    with (
+        pytest.raises(EngineError, match=r"cannot connect to Ray at ray://head:10001: .* RuntimeError: Proxy failed"),
+        cluster.connected("ray://head:10001"),
+    ):
+        pass
+    assert answers == [None]
 
 
 @pytest.mark.faults
@@ -252,7 +271,7 @@ def test_missing_images_are_rendered_and_judged_as_they_finish(
     render(expected, model=str(tiny_path))
     filter_images(expected, judge="nano-object-a")
     with monkeypatch.context() as patch:  # one shard is there already, and only judged
-        interrupt_at_shard(1, patch)
+        interrupt_after(1, patch)
         with pytest.raises(KeyboardInterrupt):
             render(run, model=str(tiny_path))
     written: list[str] = []
@@ -284,45 +303,3 @@ def test_ear_generate_renders_a_file_of_prompts_on_ray_and_prints_one_json_objec
     there = json.loads(result.stdout)
     assert (there["images"], there["failed"], there["new"]) == (here.images, here.failed, here.new) == (4, 1, 5)
     assert contents(folders[0]) == contents(folders[1])
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--engine", "spark"], "--engine spark: use local, ray, or ray://HOST:PORT"),
-        (["--engine", "ray", "--max-workers", "0"], "--max-workers 0: it must be at least --min-workers (1)"),
-        (["--engine", "ray", "--retries", "-1"], "--retries -1: it must be 0 or more"),
-        (["--engine", "ray://127.0.0.1:1"], "no Ray cluster answers at ray://127.0.0.1:1"),
-        (["--engine", "ray://head"], "ray://head: the address of a Ray cluster is HOST:PORT"),
-        (["--engine", "ray://head:port"], "ray://head:port: the address of a Ray cluster is HOST:PORT"),
-        (["--retries", "1"], "are for --engine ray"),
-        (["--max-workers", "0"], "--max-workers 0"),
-    ],
-)
-def test_bad_options_are_one_line(tmp_path: Path, options: list[str], message: str) -> None:
-    run = new_run(tmp_path / "store")
-    result = CliRunner().invoke(app, ["render", "--store", str(run.store.root), *options])
-    assert result.exit_code == 2
-    assert message in result.stderr and result.stderr.count("\n") == 1
-
-
-def test_engine_options_need_a_file_of_prompts() -> None:
-    result = CliRunner().invoke(ear_app, ["generate", "--prompt", "a church", "--engine", "ray"])
-    assert result.exit_code == 2 and "--prompts FILE" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"min_workers": 0}, "--min-workers 0: it must be at least 1"),
-        ({"min_workers": 3, "max_workers": 2}, "--max-workers 2: it must be at least --min-workers (3)"),
-        ({"retries": -1}, "--retries -1: it must be 0 or more"),
-        ({"gpus_per_worker": -0.5}, "--gpus-per-worker -0.5: it must be 0 or more"),
-        ({"gpus_per_worker": float("nan")}, "--gpus-per-worker nan: it must be 0 or more"),
-        ({"gpus_per_worker": float("inf")}, "--gpus-per-worker inf: it must be 0 or more"),
-    ],
-)
-def test_numbers_of_workers_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(SettingsError, match=f"^{re.escape(message)}$"):
-        RayEngine(**options)

@@ -21,7 +21,7 @@ import torch
 
 from ecgvf.core.errors import EngineError, ModelError
 from ecgvf.core.shard_set import BatchTooLarge, ShardSet
-from ecgvf.engine import Description, Engine, FillPlan, Processes, ThisProcess, local_engine
+from ecgvf.engine import Description, Engine, FillPlan, Processes, ThisProcess, local, local_engine
 from ecgvf.engine.local import _ProcessGroup
 from ecgvf.engine.pool import WorkerDied, WorkerPool
 from tests.ecgvf.engine.squares import SHARDS, contents, fill, setup, squares
@@ -178,13 +178,16 @@ def test_batches_that_another_driver_recorded_hold_for_this_one(tmp_path: Path, 
 
 @pytest.mark.faults
 def test_a_worker_that_differs_from_the_first_is_refused(tmp_path: Path) -> None:
-    marker = tmp_path / "first"
-    first, another = setup(lambda *_: time.sleep(1), model="a"), setup(model="b")
+    begun, second_opened = tmp_path / "begun", tmp_path / "second"
+    os.mkfifo(second_opened)
+    first, second = setup(lambda *_: second_opened.read_text(), model="a"), setup(model="b")
 
     def differing() -> Any:
-        found = marker.exists()
-        marker.touch()
-        return another() if found else first()
+        if begun.exists():
+            second_opened.write_text("")  # until then the first is busy
+            return second()
+        begun.touch()
+        return first()
 
     with pytest.raises(EngineError, match=r"differs from the first worker \(model: a here, b there\)"):
         fill(TWO, squares(tmp_path / "set"), squares=differing)
@@ -194,7 +197,7 @@ def test_a_worker_that_starts_meanwhile_is_not_asked_what_it_is() -> None:
     class TwoWorkers:
         """Whose answers come in the order of their calls; the second starts while the first answers."""
 
-        most = 2
+        max_workers = 2
 
         def __init__(self) -> None:
             self.free: list[str] = []
@@ -301,11 +304,18 @@ def busy(count: int) -> _ProcessGroup:
     return group
 
 
-def test_busy_workers_are_waited_for_together() -> None:
-    group = busy(5)
-    started = time.monotonic()
-    group.close()
-    assert time.monotonic() - started < 4 * 0.5
+def test_busy_workers_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    timeouts: list[float] = []
+    wait = subprocess.Popen.wait
+
+    def noted(self: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        if timeout is not None:  # a killed process is waited for without one
+            timeouts.append(timeout)
+        return wait(self, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", noted)
+    busy(3).close()
+    assert 0 < timeouts[0] <= local._GRACE and timeouts[1:] == pytest.approx([0.0, 0.0])
 
 
 def test_a_worker_that_a_real_time_signal_ended_is_reported() -> None:

@@ -155,6 +155,21 @@ def test_a_dry_run_of_the_offline_writer_prints_json_too(generate: Callable[...,
     assert printed["calls"] == [] and printed["most_usd"] == "0" and not Store().root.exists()
 
 
+def test_the_page_on_janus_pro_states_what_dry_runs_print(generate: Callable[..., Any]) -> None:
+    def printed(*words: str) -> tuple[int, Decimal, Decimal]:
+        counted = json.loads(generate("--writers", ALL, "--dry-run", "--json", *words).stdout)
+        return len(counted["calls"]), *(round(Decimal(counted[name]), 4) for name in ("likely_usd", "most_usd"))
+
+    pairs = printed()
+    validation, test = (printed("--split", split, "--count", "84") for split in ("validation", "test"))
+    total = tuple(map(sum, zip(pairs, validation, test, strict=True)))
+    page = (Path(__file__).parents[3] / "docs" / "janus-pro-7b.md").read_text(encoding="utf-8")
+    stated = re.findall(r"\| (\d+) \| \$([\d.]+) \| \$([\d.]+) \|", page.replace("**", ""))
+    assert stated == [tuple(map(str, row)) for row in (pairs, validation, test, total)]
+    calls, likely, most = printed("--split", "retain")
+    assert f"{calls} calls, about ${likely}, at most ${most}." in page
+
+
 def test_a_dry_run_needs_no_key(
     server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
