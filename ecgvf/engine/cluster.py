@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import cloudpickle
 import pyarrow as pa
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from ecgvf.core import console
 from ecgvf.core.errors import DeviceFailed, EngineError, SettingsError, first_line
@@ -27,6 +28,8 @@ _PATIENCE = 60
 """Seconds without a working worker until a note says what the run is waiting for."""
 _CONNECTION_TRIES = "2"
 """How often Ray asks a server that listens but does not answer, for 40 seconds each; Ray's default is 20 times."""
+_CONNECTIONS = 3
+"""How often to connect if Ray aborts the connection."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +101,14 @@ def connected(address: str | None) -> Iterator[bool]:
     # "auto" rather than its address: only then Ray sends the token of its cluster.
     options: dict[str, Any] = {"address": asked} if existing else {"address": "local", "include_dashboard": False}
     options |= {"log_to_driver": False, "logging_level": "ERROR"}
+    # Ray starts a server for each client, on a busy machine not always in time.
+    connecting = Retrying(
+        retry=retry_if_exception_type(ConnectionAbortedError), stop=stop_after_attempt(_CONNECTIONS), reraise=True
+    )
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Ray Client connection timed out")  # the error says it
-            try:
-                ray.init(**options)
-            except ConnectionAbortedError:  # Ray starts a server for each client, on a busy machine not always in time
-                ray.init(**options)
+            connecting(ray.init, **options)
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         lines = str(error).splitlines() or [type(error).__name__]
         reason = lines[0].rstrip(".")

@@ -187,9 +187,9 @@ def test_a_cluster_is_reached_through_rays_client(tmp_path: Path, head: Head) ->
 
 @pytest.mark.faults
 @pytest.mark.usefixtures("ray")
-def test_a_client_whose_server_starts_too_late_connects_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_whose_server_starts_too_late_connects_again(monkeypatch: pytest.MonkeyPatch) -> None:
     late = ConnectionAbortedError("Initialization failure from server:\nTraceback\nRuntimeError: Proxy failed")
-    answers: list[Exception | None] = [late, None, late, late, None]
+    answers: list[Exception | None] = [late, late, None, late, late, late, None]
 
     def init(**_: Any) -> None:
         if (answer := answers.pop(0)) is not None:
