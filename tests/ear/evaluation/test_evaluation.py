@@ -256,7 +256,6 @@ def test_a_detector_measures_a_concept_that_no_classifier_knows(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """NudeNet, its real weights, on a photograph of a face: a user's concept by a detector's labels."""
-    pytest.importorskip("nudenet")
     concept = concepts.parse(
         {
             "name": "face",
