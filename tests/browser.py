@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-_CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 needs_chromium = pytest.mark.skipif(
-    _CHROMIUM is None and not os.environ.get("CI"), reason="no Chromium here: apt-get install chromium"
+    CHROMIUM is None and not os.environ.get("CI"), reason="no Chromium here: apt-get install chromium"
 )
 """Skips where there is no Chromium; in CI, which installs it, the test fails without."""
 
@@ -22,7 +22,7 @@ def launched() -> Iterator[Browser]:
     """Chromium, until the context ends."""
     with (
         sync_playwright() as play,
-        play.chromium.launch(timeout=180_000, executable_path=_CHROMIUM, args=["--no-sandbox"]) as chromium,
+        play.chromium.launch(timeout=180_000, executable_path=CHROMIUM, args=["--no-sandbox"]) as chromium,
     ):
         yield chromium
 
