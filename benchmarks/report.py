@@ -26,8 +26,8 @@ from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.result import finish
 from ear.report import open_results, write_report
+from tests.browser import CHROMIUM
 from tests.ear.evaluation.small_outcomes import erased, evaluation, kept
-from tests.ecgvf.review_page import CHROMIUM
 
 PAIRS = 500
 SIDE, GRAIN = 384, 6.0

@@ -14,7 +14,7 @@ import typer
 from playwright.sync_api import sync_playwright
 
 from benchmarks.result import finish
-from tests.ecgvf.review_page import CHROMIUM
+from tests.browser import CHROMIUM
 
 VIEWS: dict[str, tuple[int, Literal["light", "dark"], str]] = {
     "report": (1280, "light", "top"),

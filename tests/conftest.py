@@ -1,4 +1,4 @@
-"""What all tests share: a store of their own, no network, one thread, a tiny model."""
+"""What all tests share: a store of their own, no network, one thread and no GPU, a tiny model."""
 
 import os
 import shutil
@@ -28,7 +28,8 @@ settings.load_profile("repeatable")
 typer.testing._get_command = cache(typer.testing._get_command)
 
 # Before any test imports a library that reads them.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_XET"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -47,7 +48,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's store or finds the user's keys; ``--json`` of an earlier test is off."""
     console.json_mode(False)
     monkeypatch.setenv("ECGVF_STORE", str(tmp_path / "store"))
-    for key in [name for name in os.environ if name.endswith("_API_KEY") or name == "HF_TOKEN"]:
+    for key in [name for name in os.environ if name.endswith("_KEY") or name == "HF_TOKEN"]:
         monkeypatch.delenv(key)
     monkeypatch.delenv("ECGVF_WRITERS", raising=False)
 

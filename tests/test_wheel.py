@@ -61,11 +61,30 @@ def test_packages_data_and_templates_come_from_the_wheel(installed: Path) -> Non
     assert any(file.is_file() for file in paths[3].rglob("*"))
 
 
+def test_the_wheel_has_every_file_of_the_packages_and_of_nano(installed: Path) -> None:
+    for source, inside in {"ecgvf": "ecgvf", "ear": "ear", "data/nano": "ecgvf/_data/nano"}.items():
+        files = (file for file in (ROOT / source).rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+        names = {file.relative_to(ROOT / source) for file in files}
+        assert names and not [name for name in names if not (installed / inside / name).is_file()]
+
+
 def test_commands_run(installed: Path, tmp_path: Path) -> None:
     assert "church" in run(installed, ECGVF, "concepts", "list")
     store = str(tmp_path / "store")
     output = run(installed, ECGVF, "generate", "--concept", "church", "--pairs", "4", "--store", store)
     assert "church" in output
+
+
+def test_nano_renders_pairs_and_its_judge_accepts_them(installed: Path, tmp_path: Path) -> None:
+    code = """
+import sys
+from ecgvf import Run
+run = Run("church", sys.argv[1])
+run.generate(pairs=2, validation=0, tests=0)
+run.render()
+print(run.filter().accepted["train"])
+"""
+    assert run(installed, code, str(tmp_path / "store")).splitlines()[-1] == "2"
 
 
 def test_the_wheel_includes_the_licence(installed: Path) -> None:

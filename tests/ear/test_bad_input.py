@@ -215,7 +215,7 @@ def stage(request: pytest.FixtureRequest, store: Store, tiny_path: Path) -> str:
 
 
 @pytest.mark.parametrize("stage", STAGES, indirect=True)
-def test_a_full_disk(store: Store, stage: str) -> None:
+def test_a_stage_resumes_after_a_full_disk(store: Store, stage: str) -> None:
     with full_disk(1500):
         fails(stage, "no space left to write")
     assert not list(store.root.rglob("*.tmp"))
@@ -235,7 +235,9 @@ INTERRUPTED_IN = {
 
 
 @pytest.mark.parametrize(("stage", "where"), INTERRUPTED_IN.items(), indirect=["stage"])
-def test_ctrl_c(store: Store, stage: str, where: tuple[object, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_resumes_after_ctrl_c(
+    store: Store, stage: str, where: tuple[object, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 

@@ -1,8 +1,6 @@
 """The review page as people open it: in Chromium, and from the command line."""
 
 import functools
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,38 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
-from playwright.sync_api import sync_playwright
 from starlette.applications import Starlette
 
 from ecgvf.review.loopback import listen
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None and not os.environ.get("CI"), reason="no Chromium here: apt-get install chromium"
-)
-"""Skips where there is no Chromium; in CI, which installs it, the test fails without."""
+from tests.browser import launched, opened
 
 
 @contextmanager
 def browsed(application: Starlette, token: str) -> Iterator[Any]:
-    """The served application in Playwright; it must neither log errors nor load anything from elsewhere."""
-    errors: list[str] = []
-    requested: list[str] = []
-    with (
-        _served(application, token) as address,
-        sync_playwright() as play,
-        play.chromium.launch(timeout=180_000, executable_path=CHROMIUM, args=["--no-sandbox"]) as chromium,
-    ):
-        page = chromium.new_page()
-        page.set_default_timeout(120_000)
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("request", lambda request: requested.append(request.url))
-        page.goto(address)
+    """The served application in Chromium, as ``opened`` opens it."""
+    with _served(application, token) as address, launched() as chromium, opened(chromium, address) as page:
         yield page
-    assert errors == []
-    assert all(url.startswith((address, "data:")) for url in requested)
 
 
 @contextmanager

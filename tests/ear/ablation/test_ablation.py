@@ -32,6 +32,7 @@ from ecgvf.janus import JanusModel, Sampling, load
 from ecgvf.judges import JudgeOptions
 from tests.ear.conftest import AgreeingJudge, BrightnessJudge
 
+COMMITTED = Path(__file__).parents[3] / "docs" / "ablations"
 BASE = replace(PAPER, threshold=0.0)
 SMALL = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1, family="building")
 
@@ -213,11 +214,11 @@ def test_a_value_outside_its_interval_by_rounding_is_drawn(tmp_path: Path) -> No
     ],
 )
 def test_make_ablations_goes_on_from_the_committed_variants(folder: str, base: Recipe, tmp_path: Path) -> None:
-    committed = sorted(Path("docs/ablations", folder, "variants").glob("*.json"))
+    committed = sorted((COMMITTED / folder / "variants").glob("*.json"))
     store, model = Store(tmp_path), load("janus-nano")
     dataset = find_dataset(store, "ecgvf/church")[0]  # the one that ships
     settings = EvaluationSettings(prompts_per_other=8)
-    ablation = Ablation(store, model, dataset, base, settings, [0], Path("docs/ablations", folder))
+    ablation = Ablation(store, model, dataset, base, settings, [0], COMMITTED / folder)
     assert committed
     assert [ablation.file(Variant(**read_json(file)["variant"])) for file in committed] == committed
 

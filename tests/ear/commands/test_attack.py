@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -14,16 +15,19 @@ from typer.testing import CliRunner
 import ear.cli
 from ear.commands.attack import AttackArguments
 from ear.evaluation import judges as evaluation_judges
-from ear.evaluation.attacks.attack import Kind
+from ear.evaluation.attacks.attack import Attack, Example, Kind
 from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.outcomes import read_outcomes
 from ear.evaluation.prompts import written_pairs
+from ear.evaluation.robustness import AttackSettings, attack
+from ear.method.runs import newest
 from ecgvf.core import openings
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import JudgeError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel
 from ecgvf.render import batches
 
 TRAIN = "train --option rehearsed=4 --option rehearsed_per_step=2 --option window=288 --option max_steps=1"
@@ -93,12 +97,23 @@ def test_an_attack_has_both_controls_and_is_not_made_twice(trained: Store, oracl
     assert [file.stat().st_mtime_ns for file in sorted(trained.root.glob("church/*/*/manifest.json"))] == times
 
 
-def test_reported_prompts_are_not_those_of_the_attack(trained: Store, dataset: Dataset, tmp_path: Path) -> None:
-    succeeds(f"{SMALL} --kind prefix --budget 1 --outcomes {tmp_path / 'o.parquet'}")
-    outcomes, _ = read_outcomes(tmp_path / "o.parquet")
-    reported = {each.prompt for each in outcomes}
-    assert reported == {record.pair.target for record in dataset.validation}
-    assert not reported & {record.pair.target for record in dataset.train}
+def test_attacks_are_given_training_prompts_and_reported_on_others(
+    trained: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[Kind, set[str]] = {}
+    create = Attack.__init__
+
+    def watched(self: Attack, model: JanusModel, examples: Sequence[Example], seed: int) -> None:
+        given[self.kind] = {each.prompt for each in examples}
+        create(self, model, examples, seed)
+
+    monkeypatch.setattr(Attack, "__init__", watched)
+    train, validation = ({record.pair.target for record in part} for part in (dataset.train, dataset.validation))
+    assert not train & validation
+    settings = AttackSettings(budgets=dict.fromkeys(KINDS, 1), prompts=2)
+    found = attack(trained, tiny, dataset, [newest(trained, "church").adapter], settings)
+    assert given.keys() == KINDS.keys() and all(prompts and prompts <= train for prompts in given.values())
+    assert {each.prompt for each in found.outcomes} == validation
 
 
 def test_the_test_split_is_opened_on_request_and_recorded(trained: Store) -> None:

@@ -256,7 +256,6 @@ def test_a_detector_measures_a_concept_that_no_classifier_knows(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """NudeNet, its real weights, on a photograph of a face: a user's concept by a detector's labels."""
-    pytest.importorskip("nudenet")
     concept = concepts.parse(
         {
             "name": "face",
@@ -589,7 +588,9 @@ def test_wrong_settings_are_named(store: Store, dataset: Dataset, tiny: JanusMod
     ("per_concept", "per_other", "expected"),
     [(None, None, (100, 5)), (5, None, (5, 5)), (None, 3, (100, 3)), (5, 0, (5, 0))],
 )
-def test_the_number_of_prompts(per_concept: int | None, per_other: int | None, expected: tuple[int, int]) -> None:
+def test_the_number_of_prompts_of_retained_concepts_does_not_follow_that_of_the_concept(
+    per_concept: int | None, per_other: int | None, expected: tuple[int, int]
+) -> None:
     settings = EvaluationSettings(prompts_per_concept=per_concept, prompts_per_other=per_other)
     assert (settings.concept_count, settings.retained_count) == expected
 

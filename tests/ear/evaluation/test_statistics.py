@@ -58,7 +58,7 @@ def test_weights_change_means_and_not_the_number_of_prompts() -> None:
     assert difference([1, 1, 1], [1, 0, 1], ["a", "b", "c"], [0.5, 2, 0.5]).value == pytest.approx(-2 / 3)
 
 
-def test_equal_weights_are_none() -> None:
+def test_equal_weights_change_nothing() -> None:
     values, ones = zeros_and_ones(20), [1.0] * 64
     assert mean(values, PROMPTS, ones) == mean(values, PROMPTS)
     assert ratio(ones, values, PROMPTS, ones) == ratio(ones, values, PROMPTS)

@@ -9,7 +9,6 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from typer.testing import CliRunner
 
 from ear.ablation.ablation import NOT_MEASURED
@@ -44,9 +43,9 @@ from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON, pretty_json, write_atomic
 from ecgvf.core.paths import data_dir
 from ecgvf.core.records import to_table
+from tests.browser import launched, needs_chromium, opened
 from tests.ear.evaluation.small_outcomes import both, erased, evaluation, kept
 from tests.ear.suite.small_suite import attacked, cell_result, keep, small_suite
-from tests.ecgvf.review_page import CHROMIUM, needs_chromium
 
 HOSTILE = "<img src=x onerror=\"console.error('run')\"></script><b>church</b>"
 
@@ -140,29 +139,8 @@ def whole_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    with (
-        sync_playwright() as play,
-        play.chromium.launch(timeout=180_000, executable_path=CHROMIUM, args=["--no-sandbox"]) as browser,
-    ):
+    with launched() as browser:
         yield browser
-
-
-@contextmanager
-def opened(chromium: Browser, file: Path, **options: Any) -> Iterator[Any]:
-    """The report in Chromium; it must log no error and request nothing but itself."""
-    errors: list[str] = []
-    requested: list[str] = []
-    with chromium.new_page(**options) as page:
-        page.set_default_timeout(30_000)
-        page.on(
-            "console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None
-        )
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda request: requested.append(request.url))
-        page.goto(file.as_uri())
-        yield page
-    assert errors == []
-    assert [url for url in requested if not url.startswith("data:")] == [file.as_uri()]
 
 
 def test_every_outcome_of_the_gallery_is_told_from_the_judges(tmp_path: Path) -> None:
@@ -712,7 +690,7 @@ def test_the_command_takes_the_suite_that_ran_last(tmp_path: Path, monkeypatch: 
 @needs_chromium
 def test_filters_and_the_keyboard_work(chromium: Browser, tmp_path: Path) -> None:
     file = write_report(finished(tmp_path), tmp_path / "report.html")
-    with opened(chromium, file, viewport={"width": 1280, "height": 900}) as page:
+    with opened(chromium, file.as_uri(), viewport={"width": 1280, "height": 900}) as page:
         assert page.locator(".card:visible").count() == 12
         assert page.locator(".card").first.get_attribute("data-outcome") == "not erased"
         page.locator("select[name=outcome]").select_option("wrecked")
@@ -745,7 +723,7 @@ def test_pairs_without_images_are_not_enlarged(chromium: Browser, tmp_path: Path
     results, source = finished(tmp_path, images=False), cell_result(0, 0, 3)
     some = [each for each in (*source.original, *source.outcomes) if each.id in ("record-1", "record-4")]
     keep_images(results.store, some)
-    with opened(chromium, write_report(results, tmp_path / "report.html")) as page:
+    with opened(chromium, write_report(results, tmp_path / "report.html").as_uri()) as page:
         assert page.locator(".card:visible").count() == 12 and page.locator(".card:visible .no-image").count() == 10
         page.locator(".pair").first.click()
         first = page.locator("dialog .prompt").inner_text()
@@ -757,7 +735,7 @@ def test_pairs_without_images_are_not_enlarged(chromium: Browser, tmp_path: Path
 @needs_chromium
 def test_paper_shows_what_the_filter_shows_and_everything_that_is_folded(chromium: Browser, tmp_path: Path) -> None:
     file = write_report(finished(tmp_path), tmp_path / "report.html")
-    with opened(chromium, file) as page:
+    with opened(chromium, file.as_uri()) as page:
         assert page.locator("#count").inner_text() == "36 of 36 pairs, the first 12 shown"
         page.locator("select[name=outcome]").select_option("kept")
         page.locator("details").first.evaluate("each => each.open = true")
@@ -778,7 +756,7 @@ def test_paper_shows_what_the_filter_shows_and_everything_that_is_folded(chromiu
 def test_unsafe_images_are_blurred_until_asked(chromium: Browser, tmp_path: Path) -> None:
     file = write_report(finished(tmp_path, unsafe=True), tmp_path / "report.html")
     blur = "getComputedStyle(document.querySelector('{}')).filter"
-    with opened(chromium, file) as page:
+    with opened(chromium, file.as_uri()) as page:
         assert "blur" in page.evaluate(blur.format(".card.unsafe img"))
         page.locator(".unsafe .pair").first.click()
         assert page.evaluate(blur.format("dialog img")) == "blur(40px)"  # as strong as on the smaller image
@@ -792,7 +770,7 @@ def test_unsafe_images_are_blurred_until_asked(chromium: Browser, tmp_path: Path
 @pytest.mark.parametrize("width", [390, 1280])
 def test_it_is_accessible_and_fits_the_screen(chromium: Browser, whole_report: Path, width: int, scheme: str) -> None:
     axe = Axe()
-    with opened(chromium, whole_report, viewport={"width": width, "height": 900}, color_scheme=scheme) as page:
+    with opened(chromium, whole_report.as_uri(), viewport={"width": width, "height": 900}, color_scheme=scheme) as page:
         page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
         found = axe.run(page).response["violations"]
         assert [

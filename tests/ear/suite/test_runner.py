@@ -4,7 +4,9 @@ import contextlib
 import json
 import multiprocessing
 import os
+import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from ear.commands.suite import SuiteArguments
 from ear.evaluation.outcomes import read_outcomes, write_outcomes
 from ear.suite import Cell, Suite, read_spec, run_suite, runner, write_known_results
 from ear.suite.last_results import last_results, remember
-from ear.suite.runner import measure_in_process
+from ear.suite.runner import log_file, measure_in_process
 from ecgvf.core.errors import EcgvfError, SettingsError
 from tests.ear.suite.small_suite import cell_result, keep, small_suite
 
@@ -191,6 +193,26 @@ def test_a_dry_run_lists_the_missing_cells_that_were_asked_for(tmp_path: Path, m
 def test_a_cell_that_takes_too_long_has_failed(tmp_path: Path) -> None:
     suite = small_suite(tmp_path, timeout_minutes=0.001)
     assert measure_in_process(suite, suite.cells[0]) == "timed out after 0.001 minutes"
+
+
+@pytest.mark.faults
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("end", "code"), [(lambda: os._exit(9), 9), (lambda: os.kill(os.getpid(), signal.SIGKILL), -9)]
+)
+def test_a_cell_whose_process_dies_has_failed_and_its_log_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: Callable[[], None], code: int
+) -> None:
+    def measure(suite: Suite, cell: Cell) -> None:
+        os.write(2, b"rendering\n")
+        end()
+
+    monkeypatch.setattr(Suite, "measure", measure)
+    monkeypatch.setattr(runner, "get_context", lambda _: FORK)
+    suite = small_suite(tmp_path)
+    log = log_file(suite, suite.cells[0])
+    assert measure_in_process(suite, suite.cells[0]) == f"its process ended with exit code {code}, see {log}"
+    assert log.read_text() == "rendering\n"
 
 
 @pytest.mark.slow

@@ -39,7 +39,6 @@ def album(tmp_path: Path) -> Path:
 
 
 def test_judge_prints_boxes_and_the_files_that_it_cannot_read(album: Path) -> None:
-    pytest.importorskip("nudenet")
     result = runner.invoke(
         app, ["judge", "--judge", "nudenet", "--labels", "FACE_FEMALE,FACE_MALE", str(album), "--json"]
     )

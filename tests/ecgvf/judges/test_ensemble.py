@@ -67,7 +67,7 @@ def test_names_joined_by_plus_create_an_ensemble() -> None:
         ("resnet50+style", JudgeOptions(weights="V1"), "NAME=WEIGHTS"),
     ],
 )
-def test_bad_input(name: str, options: JudgeOptions, message: str) -> None:
+def test_options_that_make_no_ensemble_are_refused(name: str, options: JudgeOptions, message: str) -> None:
     with pytest.raises(JudgeError, match=message):
         create_judge(CHURCH, "janus-pro-1b", name, options)
 

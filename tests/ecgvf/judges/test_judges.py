@@ -158,7 +158,7 @@ def test_a_judge_warns_of_images_unlike_its_training_data(data: Path) -> None:
         assert domain_warning(Ensemble([nano_judge, ScriptedJudge([])]), model) == domain_warning(judge, model)
 
 
-def test_bad_input(data: Path) -> None:
+def test_a_judge_that_cannot_be_created_is_an_error_that_names_why(data: Path) -> None:
     with pytest.raises(JudgeError, match="unknown judge"):
         create_judge(CHURCH, "janus-nano", "resnet51")
     with pytest.raises(JudgeError, match="no labels for 'nudity'"):

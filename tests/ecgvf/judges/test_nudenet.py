@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import nudenet
 import numpy as np
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_errors
 
 from ecgvf.core import concepts
 from ecgvf.core.concepts import Concept
@@ -17,10 +20,6 @@ from ecgvf.filter import filter_images
 from ecgvf.judges import JudgeOptions, create_judge
 from tests.ecgvf.judges.photographs import photograph
 from tests.ecgvf.small_run import write_images
-
-nudenet = pytest.importorskip("nudenet")
-onnxruntime = pytest.importorskip("onnxruntime")
-onnxruntime_errors = pytest.importorskip("onnxruntime.capi.onnxruntime_pybind11_state")
 
 NUDITY = concepts.find("nudity")
 FACE = Concept.model_validate(
@@ -100,7 +99,7 @@ def test_a_photograph_without_the_concept_scores_nothing() -> None:
     assert (prediction.present, prediction.score) == (False, 0.0)
 
 
-def test_bad_input() -> None:
+def test_labels_options_and_devices_that_it_does_not_have_are_refused() -> None:
     with pytest.raises(JudgeError, match=r"no label 'FACE'.*FACE_FEMALE"):
         create(labels=("FACE",))
     with pytest.raises(JudgeError, match="--top-k is for judges that rank"):

@@ -87,7 +87,7 @@ def pair(
 
 
 @pytest.mark.parametrize("name", ["church", "castle", "cat", "van-gogh"])
-def test_defaults(tmp_path: Path, name: str) -> None:
+def test_the_offline_writer_fills_every_split_by_default(tmp_path: Path, name: str) -> None:
     run = ConceptRun(Store(tmp_path / "store"), find(name))
     stage_set = generate_pairs(run)
     assert [len(accepted(stage_set, split)) for split in WRITTEN] == [60, 100, 100]

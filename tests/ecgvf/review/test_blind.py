@@ -20,7 +20,8 @@ from ecgvf.core.store import Store
 from ecgvf.review import blind
 from ecgvf.review.images import BlindImage, ImageRows
 from ecgvf.review.labels import ANSWERS, LabelsFile
-from tests.ecgvf.review_page import browsed, needs_chromium, post, reviewing
+from tests.browser import needs_chromium
+from tests.ecgvf.review_page import browsed, post, reviewing
 from tests.ecgvf.small_outcomes import outcome, outcomes, write_outcomes
 
 TOKEN = "t0ken"

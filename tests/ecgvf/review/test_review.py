@@ -26,7 +26,8 @@ from ecgvf.pairs.tables import read_table
 from ecgvf.review.cases import Cases
 from ecgvf.review.loopback import listen
 from ecgvf.review.server import app
-from tests.ecgvf.review_page import browsed, needs_chromium, post, reviewing
+from tests.browser import needs_chromium
+from tests.ecgvf.review_page import browsed, post, reviewing
 from tests.ecgvf.small_run import ScriptedJudge, write_images
 
 CHURCH = concepts.find("church")
