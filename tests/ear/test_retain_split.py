@@ -116,8 +116,6 @@ def test_a_concept_of_each_kind_has_something_to_keep(
     classifier: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    if concepts.find(name).kind == "nudity":
-        pytest.importorskip("nudenet")
     run = filtered_run(name, tmp_path / "store", tiny_path, classifier)
     dataset = run.dataset()
     assert {record.pair.retained_concept for record in dataset.retain} == {SEEN}
