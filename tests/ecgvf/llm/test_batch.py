@@ -320,7 +320,7 @@ def test_a_batch_of_another_split_or_from_before_fresh_is_not_waited_for(
     assert earlier.polls == 0 < now.polls
 
 
-def test_the_advice_about_a_batch_is_a_command_that_can_follow_it(
+def test_the_advice_about_a_batch_names_the_split_and_what_must_stay_the_same(
     server: LlmServer, generate: Callable[..., Any], killed: Killed
 ) -> None:
     command = ("--writers", "gpt", "--split", "test", "--count", "10")
@@ -328,7 +328,7 @@ def test_the_advice_about_a_batch_is_a_command_that_can_follow_it(
         generate(*command, "--batch")
     result = generate(*command)
     assert result.exit_code == 2
-    assert "run `ecgvf generate --split test --batch` to collect them" in result.stderr
+    assert "run `ecgvf generate --split test --batch` with the same concept, writers, templates" in result.stderr
 
 
 def test_the_progress_bar_counts_each_call_once_also_answered_and_repaired_ones(
