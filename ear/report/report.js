@@ -29,11 +29,7 @@
     const found = matching();
     const next = new Set(found.slice(0, shown));
     for (const card of visible) if (!next.has(card)) card.hidden = true;
-    for (const card of next) {
-      if (visible.has(card)) continue;
-      card.hidden = false;
-      for (const image of card.querySelectorAll("img")) image.loading = "eager"; // paper has no scrolling that loads them
-    }
+    for (const card of next) card.hidden = false;
     visible = next;
     const first = found.length > shown ? `, the first ${shown} shown` : "";
     count.textContent = `${found.length} of ${cards.length} pairs${first}`;
