@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from ecgvf.core.figures import LEVEL, RESAMPLES, SEED, bootstrap_tail
 
 DRAWS = 9_999
-"""Draws of random weights for the exact interval."""
-WEIGHTS = 1_000_000
-"""Weights in all of them; fewer draws if more distinct prompts would need more, but never below ``RESAMPLES``."""
+"""Resamples of the prompts, or draws of random weights: an end of an interval then varies with the seed by a fiftieth
+of the interval's half-width."""
+WEIGHTS = 2_000_000
+"""Numbers in all draws; fewer draws if more distinct prompts would need more, but never below ``RESAMPLES``."""
 
 Floats = NDArray[np.float64]
 
@@ -79,7 +80,7 @@ def weighted_ratios(sums: Sums, lowest: tuple[float, float], highest: tuple[floa
     rows, counts = np.unique(np.stack([sums.numerator, sums.denominator]), axis=1, return_counts=True)
     generator = np.random.default_rng(SEED)
     # Exponential weights, normalised, are uniform on the simplex; equal prompts share the sum of theirs.
-    draws = max(RESAMPLES, min(DRAWS, WEIGHTS // len(counts)))
+    draws = _draws(len(counts))
     weights = generator.standard_gamma(counts, size=(draws, len(counts)))
     one_more = generator.standard_exponential(draws)
     numerator, denominator = (weights @ row for row in rows)
@@ -90,25 +91,17 @@ def weighted_ratios(sums: Sums, lowest: tuple[float, float], highest: tuple[floa
 
 
 def _bootstrap(sums: Sums) -> tuple[float, float]:
-    # SciPy takes a second to import, and most commands measure nothing.
-    from scipy.stats import bootstrap
-
-    found = bootstrap(
-        (sums.numerator, sums.denominator),
-        _ratios,
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=200,  # a quarter faster than all at once: 1,000 prompts stay in the cache
-        confidence_level=1 - 2 * bootstrap_tail(len(sums.numerator)),
-        method="percentile",
-        rng=SEED,
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    """Percentiles of the ratio over resamples of the prompts, as of ``scipy.stats.bootstrap``; but equal prompts are
+    drawn at once, which takes a tenth of its time and so allows for ten times as many resamples."""
+    rows, counts = np.unique(np.stack([sums.numerator, sums.denominator]), axis=1, return_counts=True)
+    n = len(sums.numerator)
+    drawn = np.random.default_rng(SEED).multinomial(n, counts / n, size=_draws(len(counts))).astype(np.float64)
+    numerator, denominator = (drawn @ row for row in rows)
+    # Where a resample's denominator is 0, the ratio is as high as can be.
+    ratios = np.divide(numerator, denominator, out=np.full_like(numerator, np.inf), where=denominator != 0)
+    tail = bootstrap_tail(n)
+    return float(np.quantile(ratios, tail)), float(np.quantile(ratios, 1 - tail))
 
 
-def _ratios(numerator: Floats, denominator: Floats, axis: int) -> Floats:
-    """Ratios of sums; where a resample's denominator is 0, as high as can be."""
-    sums, totals = numerator.sum(axis=axis), denominator.sum(axis=axis)
-    ratios: Floats = np.divide(sums, totals, out=np.full_like(sums, np.inf), where=totals != 0)
-    return ratios
+def _draws(distinct: int) -> int:
+    return max(RESAMPLES, min(DRAWS, WEIGHTS // distinct))

@@ -12,6 +12,7 @@ LEVEL = 0.95
 ENOUGH = 10
 """Minimum number of samples that differ from the rest; with fewer, resampling does not show how far a figure varies."""
 RESAMPLES = 999
+"""At least."""
 SEED = 0
 """Of resampling: the same samples always have the same interval."""
 

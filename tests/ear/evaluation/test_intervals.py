@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap
 
 from benchmarks.coverage import Setting, change_settings, kappa_setting, measure, share_setting
 from ear.evaluation.intervals import Sums, interval
-from ecgvf.core.figures import proportion
+from ecgvf.core.figures import bootstrap_tail, proportion
 
 SIMULATIONS = 100
 LOWEST = 0.89
@@ -43,3 +44,23 @@ def test_the_exact_interval_of_a_share_is_clopper_and_pearsons(successes: int, n
     low, high = interval(Sums(values, np.ones(n), True, (0, 1), (1, 1)))
     expected = proportion(successes, n, method="exact")
     assert (low, high) == pytest.approx((expected.low, expected.high), rel=0.05, abs=0.001)
+
+
+def test_the_bootstrap_is_scipys_whatever_the_order_of_the_prompts() -> None:
+    draw = np.random.default_rng(0)
+    weights = draw.choice([0.5, 1.0, 3.0], 300)
+    before, after = weights * (draw.random(300) < 0.95), weights * (draw.random(300) < 0.85)
+    low, high = interval(Sums(after, before, False, None, None))
+    expected = bootstrap(
+        (after, before),
+        lambda new, old, axis: new.sum(axis) / old.sum(axis),
+        paired=True,
+        n_resamples=9_999,
+        batch=1_000,
+        confidence_level=1 - 2 * bootstrap_tail(300),
+        method="percentile",
+        rng=1,
+    ).confidence_interval
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.05 * (high - low))
+    order = draw.permutation(300)
+    assert interval(Sums(after[order], before[order], False, None, None)) == (low, high)
