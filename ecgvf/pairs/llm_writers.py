@@ -49,7 +49,7 @@ def complete(
     run is sending calls.
     """
     check_budget(budget_usd)
-    run.store.remember(run.concept)
+    run.store.remember_new(run.concept)
     split, batch, template, reader = plans[0].split, plans[0].batch, plans[0].template, plans[0].reader
     with open_ledger(run, plans).writing() as ledger:
         if fresh:

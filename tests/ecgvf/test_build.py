@@ -129,6 +129,7 @@ BUILD: dict[str, Any] = {
 def built(tmp_path_factory: pytest.TempPathFactory, model: str) -> tuple[ConceptRun, BuildResult]:
     """A build that took several rounds."""
     run = ConceptRun(Store(tmp_path_factory.mktemp("built") / "store"), CHURCH)
+    run.store.remember(CHURCH.model_copy(update={"description": "Another."}))
     result = build(run, **BUILD, model=model, judge=FickleJudge(run))
     assert result.rounds > 1
     return run, result
@@ -151,6 +152,7 @@ def test_exactly_n_pairs_are_accepted_and_each_round_requests_the_missing_ones(
 def test_ear_reads_a_build_as_one_dataset(built: tuple[ConceptRun, BuildResult]) -> None:
     run, result = built
     dataset = load_dataset(run)
+    assert dataset.concept == run.store.concept() == CHURCH
     assert len(dataset.train) == 5 and dataset.fingerprint == result.filtered.acceptance.fingerprint
     assert all(record.target.record_id == record.pair.record_id for record in dataset.train)
     assert dataset.judge_options["threshold"] == 0.25
