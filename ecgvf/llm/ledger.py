@@ -79,11 +79,11 @@ class Ledger:
         """Whether an attempt was submitted in a batch whose id is known."""
         return any(line["calls"].get(attempt.intent["call"]) == attempt.number for line in self.batches.values())
 
-    def spent(self, counts: Callable[[JSON], bool] = lambda _: True) -> Spent:
-        """The cost of the attempts for whose intent ``counts`` is true."""
+    def spent(self, included: Callable[[JSON], bool] = lambda _: True) -> Spent:
+        """The cost of the attempts whose intent is ``included``."""
         spent = Spent()
         for attempt in self.attempts():
-            if not counts(attempt.intent):
+            if not included(attempt.intent):
                 continue
             spent.cost += attempt.cost
             spent.possible += attempt.reserved if attempt.charge_unknown else 0
@@ -135,6 +135,7 @@ class Ledger:
             "attempt": number,
             "at": _now(),
             **call.origin(),
+            "command": call.command,
             "price": {"input": str(rates.input), "output": str(rates.output)},
             "reserved": str(reserved),
             **details,

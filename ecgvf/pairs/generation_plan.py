@@ -54,6 +54,8 @@ class GenerationPlan:
     """Number of calls to the writer in earlier rounds of a build."""
     kept: tuple[str, ...] = ()
     """The accepted target prompts from those calls."""
+    command: str = "generate"
+    """The command whose budget pays for the calls."""
     retained: tuple[tuple[str, ...], ...] = ()
     """For the retain split: the concepts to request prompts of, call by call."""
 
@@ -104,6 +106,7 @@ class GenerationPlan:
             structure=config.structure,
             max_output_tokens=config.max_output_tokens,
             repair=bool(repair),
+            command=self.command,
             schema=answer_schema(self.split),
         )
 

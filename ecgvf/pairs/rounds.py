@@ -27,6 +27,10 @@ from ecgvf.pairs.templates import load
 from ecgvf.pairs.writer import Writer
 
 
+_COMMAND = "build"
+"""What the ledger calls the calls of a build: those of other commands do not count toward its budget."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundRequest:
     """What to request from one writer in one round."""
@@ -101,6 +105,7 @@ class LLMRounds:
             reader=AnswerReader(concept, template.language, self.surrogates),
             writer=self.writer,
             counts=split_into_calls(count),
+            command=_COMMAND,
             first_iteration=1 + max((record.iteration for record in own), default=-1),
             kept=tuple(record.target for record in own if record.reason is None),
         )
@@ -110,10 +115,11 @@ class LLMRounds:
         ledger = Ledger.load(run)
         hashes = {split: load(run.concept.kind, split, self.templates).hash for split in request.counts}
 
-        def counts(intent: Mapping[str, Any]) -> bool:
+        def in_budget(intent: Mapping[str, Any]) -> bool:
             writer, split = intent["writer"], intent["split"]
             return bool(
-                models.get(writer) == intent["model"]
+                intent.get("command") == _COMMAND
+                and models.get(writer) == intent["model"]
                 and hashes.get(split) == intent["request"]["template_hash"]
                 and ledger.restarts(writer, split) == intent["round"]
             )
@@ -122,7 +128,7 @@ class LLMRounds:
         for split, count in request.counts.items():
             if count:
                 plan = self.plan(run.concept, split, count, request.earlier)
-                splits[split] = complete(run, [plan], budget_usd=self.budget_usd, counts=counts)
+                splits[split] = complete(run, [plan], budget_usd=self.budget_usd, in_budget=in_budget)
         if not any(map(has_answers, splits.values())):
             return None
         return _write_round(run, splits, self.name, request)
