@@ -15,7 +15,6 @@ from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import Split
 from ecgvf.llm import budget
 from ecgvf.llm.attempt import Attempt
-from ecgvf.llm.batch import PRICE_SHARE
 from ecgvf.llm.budget import CostEstimate
 from ecgvf.llm.calls import Call
 from ecgvf.llm.dispatch import Conversation, next_call
@@ -234,7 +233,7 @@ def estimate_costs(plans: Sequence[GenerationPlan], ledger: Ledger, *, fresh: bo
 
 
 def _estimate(plan: GenerationPlan, ledger: Ledger, conversation: Conversation) -> Iterator[CostEstimate]:
-    rates, exact = plan.writer.rates, True
+    rates, exact = plan.writer.batch_rates if plan.batch else plan.writer.rates, True
     call = next_call(conversation)
     while call is not None:
         answered = ledger.answered(call.hash) if exact else None
@@ -243,9 +242,6 @@ def _estimate(plan: GenerationPlan, ledger: Ledger, conversation: Conversation) 
             if not exact:  # it will list prompts that are not written yet
                 input_tokens += _LISTED_TOKENS * sum(plan.counts[: call.iteration - plan.first_iteration])
             likely, most = rates.cost(input_tokens, output_tokens), rates.cost(input_tokens, call.max_output_tokens)
-            share = PRICE_SHARE if plan.batch else 1
-            yield CostEstimate(
-                call, exact, answered is not None, input_tokens, output_tokens, likely * share, most * share
-            )
+            yield CostEstimate(call, exact, answered is not None, input_tokens, output_tokens, likely, most)
         exact = exact and answered is not None
         call = next_call(conversation, answered)

@@ -89,7 +89,8 @@ def generate_with_llms(
 ) -> StageSet:
     """Complete ``plans``, all of one split, and write the set of their answers; the other splits are kept.
 
-    ``budget_usd`` and ``fresh`` as in ``complete``. Raises ``WriterError`` if no writer answered, and as ``complete`` does.
+    ``budget_usd`` and ``fresh`` as in ``complete``. Raises ``WriterError`` if no writer answered, and as ``complete``
+    does.
     """
     written = complete(run, plans, budget_usd=budget_usd, fresh=fresh)
     if not has_answers(written):

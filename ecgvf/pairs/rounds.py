@@ -26,7 +26,6 @@ from ecgvf.pairs.splits import SplitGenerator, split_records, write_set
 from ecgvf.pairs.templates import load
 from ecgvf.pairs.writer import Writer
 
-
 _COMMAND = "build"
 """What the ledger calls the calls of a build: those of other commands do not count toward its budget."""
 
