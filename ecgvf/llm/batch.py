@@ -85,7 +85,7 @@ class BatchRunner:
         for conversation in self.job.conversations():
             call = next_call(conversation)
             while call is not None:
-                answered = self.ledger.answered(call.hash)
+                answered = self.ledger.answered_attempt(call.hash)
                 yield call, answered
                 call = next_call(conversation, answered) if answered else None
 

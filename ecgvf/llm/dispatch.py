@@ -136,7 +136,7 @@ class Dispatcher:
                 self._advance()
 
     async def _complete(self, client: RateLimitedClient, call: Call) -> Attempt:
-        while (answered := self._ledger.answered(call.hash)) is None:
+        while (answered := self._ledger.answered_attempt(call.hash)) is None:
             try:
                 await with_retries(lambda: self._attempt(client, call))
             except Failed as failed:

@@ -7,6 +7,11 @@ provider's JSON is no answer: its line is kept, marked as ``lost``.
 
     {"line": "intent", "call": …, "attempt": 1, "writer": …, "model": …, "request": {…}, "reserved": "0.16", …}
     {"line": "answer", "call": …, "attempt": 1, "status": 200, "seconds": 2.1, "raw": "…", "usage": {…}, "cost": "0.01"}
+    {"line": "round", "writer": …, "split": …, "round": 1, …}    --fresh started the writer over on this split
+    {"line": "batch", "batch": …, "calls": {…}, …}               these attempts were submitted together
+
+The ``round`` of an intent is how often its writer had been started over (``Call.restarts``). It is not the round of
+``ecgvf build``, whose intents have ``"build": true``.
 
 The answer's line is written in two flushed steps: up to ``raw``, and then what was read in it. A kill between them
 leaves a valid answer. A line cut short anywhere else is ignored.
@@ -67,7 +72,7 @@ class Ledger:
         """The attempts at one call, by its hash."""
         return list(self._calls.get(call, {}).values())
 
-    def answered(self, call: str) -> Attempt | None:
+    def answered_attempt(self, call: str) -> Attempt | None:
         """The last answered attempt at a call, or None."""
         return next((attempt for attempt in reversed(self.of_call(call)) if attempt.answered), None)
 
@@ -135,7 +140,7 @@ class Ledger:
             "attempt": number,
             "at": _now(),
             **call.origin(),
-            "command": call.command,
+            **({"build": True} if call.build else {}),
             "price": {"input": str(rates.input), "output": str(rates.output)},
             "reserved": str(reserved),
             **details,
@@ -160,8 +165,8 @@ class Ledger:
         metered = {
             "usage": None if usage is None else {"input": usage.input_tokens, "output": usage.output_tokens},
             "cost": None if cost is None else str(cost),
-            "asked": record.intent["model"],
-            "answered": reply.model,
+            "model_asked": record.intent["model"],
+            "model_answered": reply.model,
             **({"lost": True} if reply.outcome == "unreadable" else {}),
         }
         self._append(b"," + _json(metered)[1:] + b"\n")

@@ -53,8 +53,8 @@ class GenerationPlan:
     """Number of calls to the writer in earlier rounds of a build."""
     kept: tuple[str, ...] = ()
     """The accepted target prompts from those calls."""
-    command: str = "generate"
-    """The command whose budget pays for the calls."""
+    build: bool = False
+    """Whether the budget of ``ecgvf build`` pays for the calls."""
     retained: tuple[tuple[str, ...], ...] = ()
     """For the retain split: the concepts to request prompts of, call by call."""
 
@@ -105,7 +105,7 @@ class GenerationPlan:
             structure=config.structure,
             max_output_tokens=config.max_output_tokens,
             repair=bool(repair),
-            command=self.command,
+            build=self.build,
             schema=answer_schema(self.split),
         )
 
@@ -236,7 +236,7 @@ def _estimate(plan: GenerationPlan, ledger: Ledger, conversation: Conversation) 
     rates, exact = plan.writer.batch_rates if plan.batch else plan.writer.rates, True
     call = next_call(conversation)
     while call is not None:
-        answered = ledger.answered(call.hash) if exact else None
+        answered = ledger.answered_attempt(call.hash) if exact else None
         if not call.repair or (exact and answered is None):
             input_tokens, output_tokens = budget.input_tokens(call), budget.likely_output_tokens(call)
             if not exact:  # it will list prompts that are not written yet

@@ -160,7 +160,7 @@ def _reader(run: ConceptRun, settings: Mapping[str, Any]) -> AnswerReader:
 
 
 def _stored(ledger: Ledger, call: str, stage_set: StageSet) -> Attempt:
-    answered = ledger.answered(call)
+    answered = ledger.answered_attempt(call)
     if answered is None:
         raise StageMissing(
             f"{ledger.file} lacks answers of the set {stage_set.fingerprint}: restore it, or run the command that "

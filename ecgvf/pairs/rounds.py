@@ -26,9 +26,6 @@ from ecgvf.pairs.splits import SplitGenerator, split_records, write_set
 from ecgvf.pairs.templates import load
 from ecgvf.pairs.writer import Writer
 
-_COMMAND = "build"
-"""What the ledger calls the calls of a build: those of other commands do not count toward its budget."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundRequest:
@@ -104,7 +101,7 @@ class LLMRounds:
             reader=AnswerReader(concept, template.language, self.surrogates),
             writer=self.writer,
             counts=split_into_calls(count),
-            command=_COMMAND,
+            build=True,
             first_iteration=1 + max((record.iteration for record in own), default=-1),
             kept=tuple(record.target for record in own if record.reason is None),
         )
@@ -117,7 +114,7 @@ class LLMRounds:
         def in_budget(intent: Mapping[str, Any]) -> bool:
             writer, split = intent["writer"], intent["split"]
             return bool(
-                intent.get("command") == _COMMAND
+                intent.get("build")  # not a call of another command
                 and models.get(writer) == intent["model"]
                 and hashes.get(split) == intent["request"]["template_hash"]
                 and ledger.restarts(writer, split) == intent["round"]
