@@ -329,7 +329,7 @@ def _mapping(file: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise WriterError(
-            f"cannot read the registry of writers {file} ({reason}): name another file with --registry"
+            f"cannot read the registry of writers {file} ({reason}): name another in $ECGVF_WRITERS or by --registry"
         ) from error
     except yaml.YAMLError as error:
         number = strict_yaml.line_of(error)
