@@ -31,6 +31,7 @@ def merge_rounds(acceptances: Sequence[StageSet]) -> FilterResult:
         bounds["likeness"] = _merge_sets(scores, pairs).fingerprint
     for merged in (pairs, images, verdicts):
         merged.finish({})  # becomes current
+    run.store.remember(run.concept)
     return write_acceptance(images, verdicts, bounds)
 
 

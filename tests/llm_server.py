@@ -239,6 +239,7 @@ class LlmServer:
                 "base_url": self.url + paths[writer.config.sdk],
                 "key": writer.config.key,
                 "price": writer.config.price and writer.config.price.model_dump(mode="json"),
+                "batch_price_share": str(writer.config.batch_price_share),
                 **quick,
                 **fields,
             }

@@ -32,13 +32,13 @@ _SHOWN_CHARACTERS = 200
 
 
 def open_path(path: str | Path) -> Path:
-    """A local path, or a path on object storage for a URL such as ``s3://BUCKET/STORE`` (extra ``s3``).
+    """A local path, ``~`` expanded, or a path on object storage for a URL such as ``s3://BUCKET/STORE`` (extra ``s3``).
 
     The latter is a ``UPath``, which has the methods of ``Path``. Raises ``StoreError`` for a protocol whose library is
     missing or unknown to fsspec, and for storage that cannot be read.
     """
     if "://" not in str(path):
-        return Path(path)
+        return expanded(path)
     try:
         from upath import UPath
 

@@ -312,12 +312,14 @@ class ShardSet:
         Raises ``StoreCorrupt`` unless their hash is the one in the log and, if the set is finished, in the manifest.
         """
         file = self.shard(index)
+        digest = _sha256(file.read_bytes() if data is None else data)
         line = self._logged().get(index)
-        known = {line["sha256"]} if line else set()
+        if line is None or line["sha256"] != digest:
+            self._log = None  # another process may have written the shard since, and its line before it
+            line = self._logged().get(index)
         files = self._finished_files()
-        if files is not None:
-            known &= {files.get(file.name)}
-        if line is None or _sha256(file.read_bytes() if data is None else data) not in known:
+        in_manifest = files is None or files.get(file.name) == digest
+        if line is None or line["sha256"] != digest or not in_manifest:
             raise StoreCorrupt(
                 f"{file} is not what was written (changed by hand, or damaged): restore it, "
                 f"or delete {self.path} and run `{self.command}` again"

@@ -104,6 +104,11 @@ class Store:
         write_atomic(self._concept_file(concept.name), pretty_json(concept.model_dump(mode="json")))
         write_atomic(self.root / "last", f"{concept.name}\n".encode())
 
+    def remember_new(self, concept: Concept) -> None:
+        """Record ``concept`` and make it the last one, unless there is one of its name."""
+        if not self._concept_file(concept.name).is_file():
+            self.remember(concept)
+
     def remember_first(self, name: str) -> None:
         """Make ``name`` the last concept, unless there is one."""
         if not (self.root / "last").is_file():

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from ecgvf.core.concepts import Concept, parse
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.openings import openings
@@ -44,7 +45,7 @@ def load_dataset(run: ConceptRun, set_id: str | None = None, *, unfiltered: bool
     images, verdicts = acceptance.source(IMAGES), acceptance.source(VERDICTS)
     records = _records(acceptance, unfiltered)
     return Dataset(
-        concept=run.concept,
+        concept=recorded_concept(acceptance.source(PAIRS)),
         model=images.settings["model"],
         renderer=images.settings["renderer"],
         sampling=Sampling(**images.settings["sampling"]),
@@ -61,6 +62,16 @@ def load_dataset(run: ConceptRun, set_id: str | None = None, *, unfiltered: bool
         rejected=tuple(_rejected(acceptance)),
         openings=tuple(openings(run)),
     )
+
+
+def recorded_concept(pairs: StageSet) -> Concept:
+    """The concept as it was when ``pairs`` were written; unsafe also if it was marked so since then."""
+    recorded, now = pairs.settings.get("concept"), pairs.run.concept
+    if not isinstance(recorded, dict):
+        return now
+    concept = parse(recorded, f"{pairs.path / 'settings.json'}")
+    # A mark that was added since counts for these pairs, too; one that was removed counts for new pairs only.
+    return concept.model_copy(update={"unsafe": concept.unsafe or now.unsafe})
 
 
 def _rejected(acceptance: StageSet) -> list[PromptPair]:

@@ -3,7 +3,7 @@
 registry.py     the LLMs: address, model, price, limits, and where the key is
 calls.py        a call: everything that decides its answer
 dispatch.py     all writers at once, the calls of each in order
-batch.py        the same through a provider's batch endpoint, at half the price
+batch.py        the same through a provider's batch endpoint, at a lower price
 ledger.py       every attempt in an append-only file
 attempt.py      an attempt, as the ledger keeps it
 budget.py       cost estimates, and a hard limit

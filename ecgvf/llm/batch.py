@@ -1,4 +1,4 @@
-"""Dispatch through a provider's batch endpoint: the same calls, at half the price and within a day.
+"""Dispatch through a provider's batch endpoint: the same calls, at a lower price and within a day.
 
     due ──▶ reserve money ──▶ intents on disk ──▶ submit ──▶ batch's id on disk ──▶ poll ──▶ each answer on disk
      ▲                                                                                          │
@@ -24,13 +24,9 @@ from ecgvf.llm.clients import open_batch_client
 from ecgvf.llm.clients.client import BatchClient, Failed, within
 from ecgvf.llm.dispatch import DispatchResult, WriterJob, next_call, why_set_aside
 from ecgvf.llm.ledger import Ledger
-from ecgvf.llm.registry import Rates
 from ecgvf.llm.retry import with_retries
 
 T = TypeVar("T")
-
-PRICE_SHARE = Decimal("0.5")
-"""Share of the price that OpenAI and Anthropic charge for batches."""
 
 RESUBMISSIONS = 2
 """How many times to submit failed or expired calls again."""
@@ -89,7 +85,7 @@ class BatchRunner:
         for conversation in self.job.conversations():
             call = next_call(conversation)
             while call is not None:
-                answered = self.ledger.answered(call.hash)
+                answered = self.ledger.answered_attempt(call.hash)
                 yield call, answered
                 call = next_call(conversation, answered) if answered else None
 
@@ -111,17 +107,16 @@ class BatchRunner:
 
     async def _submit(self, due: Sequence[Call]) -> None:
         """Submit one batch of as many calls as the budget allows, and collect its results."""
-        rates = self.writer.rates
-        batch_rates = Rates(input=rates.input * PRICE_SHARE, output=rates.output * PRICE_SHARE)
+        rates = self.writer.batch_rates
         mark, calls, attempts, reached = secrets.token_hex(8), dict[str, Call](), dict[str, int](), None
         for call in due:
-            most = most_usd(call, rates) * PRICE_SHARE
+            most = most_usd(call, rates)
             try:
                 await self.budget.reserve(most, wait=False)
             except BudgetReached as error:
                 reached = error
                 break
-            attempts[call.hash] = self.ledger.record_intent(call, batch_rates, most, batch=mark)
+            attempts[call.hash] = self.ledger.record_intent(call, rates, most, batch=mark)
             calls[_name(call.hash, attempts[call.hash])] = call
         try:
             if calls:

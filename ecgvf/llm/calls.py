@@ -39,6 +39,8 @@ class Call:
     max_output_tokens: int
     repair: bool = False
     """Whether this repeats a call whose answer could not be parsed."""
+    build: bool = field(default=False, compare=False)
+    """Whether the budget of ``ecgvf build`` pays for it. Not hashed, because the answer is the same."""
     schema: type[BaseModel] = field(compare=False)
     """The schema of the answer. Not hashed, because the template's hash covers it."""
 

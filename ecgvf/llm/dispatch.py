@@ -75,7 +75,7 @@ async def dispatch(
 
     A writer that keeps failing, or that the budget stops, is set aside; the others finish. On cancellation (Ctrl-C) and
     any other error, no new call is sent, and those in flight, which are paid, may take until their time-outs to arrive.
-    Another cancellation does not wait for them.
+    Another cancellation does not wait for them. Raises as ``open_client`` does.
     """
     result = DispatchResult({job.writer.name: [] for job in jobs})
     dispatcher = Dispatcher(ledger, budget, result, advance)
@@ -136,7 +136,7 @@ class Dispatcher:
                 self._advance()
 
     async def _complete(self, client: RateLimitedClient, call: Call) -> Attempt:
-        while (answered := self._ledger.answered(call.hash)) is None:
+        while (answered := self._ledger.answered_attempt(call.hash)) is None:
             try:
                 await with_retries(lambda: self._attempt(client, call))
             except Failed as failed:
@@ -146,6 +146,7 @@ class Dispatcher:
 
     async def _attempt(self, client: RateLimitedClient, call: Call) -> None:
         """One attempt: money, rate limit, intent, and then the request, which stopping the run does not cut off."""
+        client.open()  # before the intent, since it may raise ``WriterError``
         writer = client.writer
         most = most_usd(call, writer.rates)
         await self._budget.reserve(most)

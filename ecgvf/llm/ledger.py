@@ -7,6 +7,11 @@ provider's JSON is no answer: its line is kept, marked as ``lost``.
 
     {"line": "intent", "call": …, "attempt": 1, "writer": …, "model": …, "request": {…}, "reserved": "0.16", …}
     {"line": "answer", "call": …, "attempt": 1, "status": 200, "seconds": 2.1, "raw": "…", "usage": {…}, "cost": "0.01"}
+    {"line": "round", "writer": …, "split": …, "round": 1, …}    --fresh started the writer over on this split
+    {"line": "batch", "batch": …, "calls": {…}, …}               these attempts were submitted together
+
+The ``round`` of an intent is how often its writer had been started over (``Call.restarts``). It is not the round of
+``ecgvf build``, whose intents have ``"build": true``.
 
 The answer's line is written in two flushed steps: up to ``raw``, and then what was read in it. A kill between them
 leaves a valid answer. A line cut short anywhere else is ignored.
@@ -67,7 +72,7 @@ class Ledger:
         """The attempts at one call, by its hash."""
         return list(self._calls.get(call, {}).values())
 
-    def answered(self, call: str) -> Attempt | None:
+    def answered_attempt(self, call: str) -> Attempt | None:
         """The last answered attempt at a call, or None."""
         return next((attempt for attempt in reversed(self.of_call(call)) if attempt.answered), None)
 
@@ -79,11 +84,11 @@ class Ledger:
         """Whether an attempt was submitted in a batch whose id is known."""
         return any(line["calls"].get(attempt.intent["call"]) == attempt.number for line in self.batches.values())
 
-    def spent(self, counts: Callable[[JSON], bool] = lambda _: True) -> Spent:
-        """The cost of the attempts for whose intent ``counts`` is true."""
+    def spent(self, included: Callable[[JSON], bool] = lambda _: True) -> Spent:
+        """The cost of the attempts whose intent is ``included``."""
         spent = Spent()
         for attempt in self.attempts():
-            if not counts(attempt.intent):
+            if not included(attempt.intent):
                 continue
             spent.cost += attempt.cost
             spent.possible += attempt.reserved if attempt.charge_unknown else 0
@@ -135,6 +140,7 @@ class Ledger:
             "attempt": number,
             "at": _now(),
             **call.origin(),
+            **({"build": True} if call.build else {}),
             "price": {"input": str(rates.input), "output": str(rates.output)},
             "reserved": str(reserved),
             **details,
@@ -159,8 +165,8 @@ class Ledger:
         metered = {
             "usage": None if usage is None else {"input": usage.input_tokens, "output": usage.output_tokens},
             "cost": None if cost is None else str(cost),
-            "asked": record.intent["model"],
-            "answered": reply.model,
+            "model_asked": record.intent["model"],
+            "model_answered": reply.model,
             **({"lost": True} if reply.outcome == "unreadable" else {}),
         }
         self._append(b"," + _json(metered)[1:] + b"\n")

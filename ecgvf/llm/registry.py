@@ -101,6 +101,8 @@ class WriterConfig(_Model):
     timeout_s: float = Field(default=300, gt=0, allow_inf_nan=False)
     batch: bool = False
     """Whether it has a batch endpoint that ``--batch`` can use."""
+    batch_price_share: Decimal = Field(default=Decimal(1), ge=0, le=1)
+    """Share of the price that the provider charges in batches."""
     api_version: str = Field(default="v1beta", pattern=r"^v[0-9a-z]+$")
     """google-genai only."""
 
@@ -131,6 +133,12 @@ class LLMWriter:
     """Whether ``rates`` is the provider's price, or 0 for a user's own server."""
     refused: set[Structure] = field(default_factory=set, compare=False)
     """The structures that the server has refused in this process; used if the structure is ``auto``."""
+
+    @property
+    def batch_rates(self) -> Rates:
+        """The price in batches."""
+        share = self.config.batch_price_share
+        return Rates(input=self.rates.input * share, output=self.rates.output * share)
 
     @property
     def structure(self) -> Structure:
@@ -298,7 +306,7 @@ def _outdated(shipped: dict[str, Any], own: dict[str, Any]) -> set[str]:
     """The fields of a shipped entry that do not hold with a user's: of another server, or of another model."""
     merged = {**shipped, **own}
     if shipped and _host(merged["base_url"]) != _host(shipped["base_url"]):
-        return {"key", "price"}
+        return {"key", "price", "batch_price_share"}
     return {"price"} if shipped and merged["model"] != shipped["model"] else set()
 
 
@@ -321,7 +329,7 @@ def _mapping(file: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise WriterError(
-            f"cannot read the registry of writers {file} ({reason}): name another file with --registry"
+            f"cannot read the registry of writers {file} ({reason}): name another in $ECGVF_WRITERS or by --registry"
         ) from error
     except yaml.YAMLError as error:
         number = strict_yaml.line_of(error)

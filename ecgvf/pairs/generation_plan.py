@@ -15,7 +15,6 @@ from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import Split
 from ecgvf.llm import budget
 from ecgvf.llm.attempt import Attempt
-from ecgvf.llm.batch import PRICE_SHARE
 from ecgvf.llm.budget import CostEstimate
 from ecgvf.llm.calls import Call
 from ecgvf.llm.dispatch import Conversation, next_call
@@ -54,6 +53,8 @@ class GenerationPlan:
     """Number of calls to the writer in earlier rounds of a build."""
     kept: tuple[str, ...] = ()
     """The accepted target prompts from those calls."""
+    build: bool = False
+    """Whether the budget of ``ecgvf build`` pays for the calls."""
     retained: tuple[tuple[str, ...], ...] = ()
     """For the retain split: the concepts to request prompts of, call by call."""
 
@@ -104,6 +105,7 @@ class GenerationPlan:
             structure=config.structure,
             max_output_tokens=config.max_output_tokens,
             repair=bool(repair),
+            build=self.build,
             schema=answer_schema(self.split),
         )
 
@@ -231,18 +233,15 @@ def estimate_costs(plans: Sequence[GenerationPlan], ledger: Ledger, *, fresh: bo
 
 
 def _estimate(plan: GenerationPlan, ledger: Ledger, conversation: Conversation) -> Iterator[CostEstimate]:
-    rates, exact = plan.writer.rates, True
+    rates, exact = plan.writer.batch_rates if plan.batch else plan.writer.rates, True
     call = next_call(conversation)
     while call is not None:
-        answered = ledger.answered(call.hash) if exact else None
+        answered = ledger.answered_attempt(call.hash) if exact else None
         if not call.repair or (exact and answered is None):
             input_tokens, output_tokens = budget.input_tokens(call), budget.likely_output_tokens(call)
             if not exact:  # it will list prompts that are not written yet
                 input_tokens += _LISTED_TOKENS * sum(plan.counts[: call.iteration - plan.first_iteration])
             likely, most = rates.cost(input_tokens, output_tokens), rates.cost(input_tokens, call.max_output_tokens)
-            share = PRICE_SHARE if plan.batch else 1
-            yield CostEstimate(
-                call, exact, answered is not None, input_tokens, output_tokens, likely * share, most * share
-            )
+            yield CostEstimate(call, exact, answered is not None, input_tokens, output_tokens, likely, most)
         exact = exact and answered is not None
         call = next_call(conversation, answered)

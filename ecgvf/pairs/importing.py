@@ -69,7 +69,7 @@ def import_pairs(
         "near": checks.MIN_SIMILARITY,
         "implicit": "without a term",
     }
-    run.store.remember(run.concept)
+    run.store.remember_new(run.concept)
     stage_set = run.stage_set(PAIRS, settings)
     stage_set.announce()
     imported = _to_records(run.concept, table, rows)
@@ -88,6 +88,7 @@ def import_pairs(
             stage_set.write_shard(shard, to_table(PromptPair, written))
         summary[split] = tally(written)
     stage_set.finish(summary)
+    run.store.remember(run.concept)
     warnings: Counter[str] = Counter()
     examples: dict[str, str] = {}
     for record in valid:

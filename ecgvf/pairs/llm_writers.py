@@ -39,17 +39,17 @@ def complete(
     *,
     budget_usd: Decimal = DEFAULT_USD,
     fresh: bool = False,
-    counts: Callable[[Mapping[str, Any]], bool] | None = None,
+    in_budget: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> SplitGenerator:
     """Send those calls of ``plans``, all of one split, that have no answer yet; return the split made of all answers.
 
-    ``budget_usd`` is the maximum cost, and ``counts`` selects the ledger's intents that count toward it (None: those of
-    the plans). ``fresh`` starts the writers over: all calls are sent and paid again. A writer that keeps failing, or
+    ``budget_usd`` is the maximum cost, and ``in_budget`` selects the ledger's intents that count toward it (None: those
+    of the plans). ``fresh`` starts the writers over: all calls are sent and paid again. A writer that keeps failing, or
     that would exceed the budget, is set aside with a warning. Raises ``SettingsError``, and ``StoreError`` if another
     run is sending calls.
     """
     check_budget(budget_usd)
-    run.store.remember(run.concept)
+    run.store.remember_new(run.concept)
     split, batch, template, reader = plans[0].split, plans[0].batch, plans[0].template, plans[0].reader
     with open_ledger(run, plans).writing() as ledger:
         if fresh:
@@ -57,7 +57,7 @@ def complete(
         plans = with_restarts(plans, ledger)
         if not batch:
             _check_no_batch(plans, ledger)
-        budget = Budget(budget_usd, ledger.spent(counts or partial(_own, plans)).total)
+        budget = Budget(budget_usd, ledger.spent(in_budget or partial(_own, plans)).total)
         send = dispatch_batches if batch else dispatch
         with console.progress(f"calls for {SPLIT_NAMES[split]}", sum(len(plan.counts) for plan in plans)) as bar:
             try:
@@ -86,13 +86,13 @@ def generate_with_llms(
     *,
     budget_usd: Decimal = DEFAULT_USD,
     fresh: bool = False,
-    counts: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> StageSet:
     """Complete ``plans``, all of one split, and write the set of their answers; the other splits are kept.
 
-    Parameters as of ``complete``. Raises ``WriterError`` if no writer answered, and as ``complete`` does.
+    ``budget_usd`` and ``fresh`` as in ``complete``. Raises ``WriterError`` if no writer answered, and as ``complete``
+    does.
     """
-    written = complete(run, plans, budget_usd=budget_usd, fresh=fresh, counts=counts)
+    written = complete(run, plans, budget_usd=budget_usd, fresh=fresh)
     if not has_answers(written):
         set_aside = written.spending["set_aside"] if written.spending else {}
         raise WriterError("no writer answered: " + "; ".join(f"{name}: {why}" for name, why in set_aside.items()))
@@ -160,7 +160,7 @@ def _reader(run: ConceptRun, settings: Mapping[str, Any]) -> AnswerReader:
 
 
 def _stored(ledger: Ledger, call: str, stage_set: StageSet) -> Attempt:
-    answered = ledger.answered(call)
+    answered = ledger.answered_attempt(call)
     if answered is None:
         raise StageMissing(
             f"{ledger.file} lacks answers of the set {stage_set.fingerprint}: restore it, or run the command that "

@@ -101,6 +101,7 @@ class LLMRounds:
             reader=AnswerReader(concept, template.language, self.surrogates),
             writer=self.writer,
             counts=split_into_calls(count),
+            build=True,
             first_iteration=1 + max((record.iteration for record in own), default=-1),
             kept=tuple(record.target for record in own if record.reason is None),
         )
@@ -110,10 +111,11 @@ class LLMRounds:
         ledger = Ledger.load(run)
         hashes = {split: load(run.concept.kind, split, self.templates).hash for split in request.counts}
 
-        def counts(intent: Mapping[str, Any]) -> bool:
+        def in_budget(intent: Mapping[str, Any]) -> bool:
             writer, split = intent["writer"], intent["split"]
             return bool(
-                models.get(writer) == intent["model"]
+                intent.get("build")  # not a call of another command
+                and models.get(writer) == intent["model"]
                 and hashes.get(split) == intent["request"]["template_hash"]
                 and ledger.restarts(writer, split) == intent["round"]
             )
@@ -122,7 +124,7 @@ class LLMRounds:
         for split, count in request.counts.items():
             if count:
                 plan = self.plan(run.concept, split, count, request.earlier)
-                splits[split] = complete(run, [plan], budget_usd=self.budget_usd, counts=counts)
+                splits[split] = complete(run, [plan], budget_usd=self.budget_usd, in_budget=in_budget)
         if not any(map(has_answers, splits.values())):
             return None
         return _write_round(run, splits, self.name, request)

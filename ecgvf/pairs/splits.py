@@ -64,7 +64,7 @@ def write_set(
     whose prompts are not written again. The summary of a set without records names ``writer``. Raises ``StoreError``
     and ``DiskFull``.
     """
-    run.store.remember(run.concept)
+    run.store.remember_new(run.concept)
     settings: dict[str, Any] = {
         "concept": run.concept.model_dump(mode="json"),
         **{split: generator.settings for split, generator in splits.items() if generator.settings or split != "retain"},
@@ -93,6 +93,8 @@ def write_set(
     spending = {split: generator.spending for split, generator in splits.items() if generator.spending}
     summary |= summarize_writers(records, spending)
     stage_set.finish(summary, current=current)
+    if current:
+        run.store.remember(run.concept)
     stage_set.update_summary(summary)  # a finished set's answers may have cost more since: failed or lost calls
     return stage_set
 

@@ -11,9 +11,11 @@ import re
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import yaml
 from jinja2 import StrictUndefined, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -64,11 +66,8 @@ class Template:
         ``kept`` are earlier target prompts of the same writer, listed so that it does not repeat them. ``retained`` has
         a concept for each prompt of the retain split. ``surrogates`` says what replaces the concept.
         """
-        environment = ImmutableSandboxedEnvironment(
-            undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
-        )
         try:
-            template = environment.from_string(self.body)
+            template = _compiled(self.body)
             terms = concept.training_terms if self.split == "train" else concept.terms
             about = concept.model_dump(mode="json") | {"training_terms": list(concept.training_terms)}
             text = template.render(
@@ -112,6 +111,12 @@ def load(kind: Kind, split: Split, folder: Path | None = None) -> Template:
     body = "\n" * front[0].count("\n") + text[front.end() :]
     name = f"{kind}/{file.name.removesuffix('.md.j2')}@{version}"
     return Template(file, name, body, hashlib.sha256(text.encode()).hexdigest(), language, split)
+
+
+@lru_cache(32)
+def _compiled(body: str) -> jinja2.Template:
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
+    return environment.from_string(body)
 
 
 def _fields(file: Path, front_matter: str) -> dict[str, Any]:

@@ -129,6 +129,7 @@ BUILD: dict[str, Any] = {
 def built(tmp_path_factory: pytest.TempPathFactory, model: str) -> tuple[ConceptRun, BuildResult]:
     """A build that took several rounds."""
     run = ConceptRun(Store(tmp_path_factory.mktemp("built") / "store"), CHURCH)
+    run.store.remember(CHURCH.model_copy(update={"description": "Another."}))
     result = build(run, **BUILD, model=model, judge=FickleJudge(run))
     assert result.rounds > 1
     return run, result
@@ -151,6 +152,7 @@ def test_exactly_n_pairs_are_accepted_and_each_round_requests_the_missing_ones(
 def test_ear_reads_a_build_as_one_dataset(built: tuple[ConceptRun, BuildResult]) -> None:
     run, result = built
     dataset = load_dataset(run)
+    assert dataset.concept == run.store.concept() == CHURCH
     assert len(dataset.train) == 5 and dataset.fingerprint == result.filtered.acceptance.fingerprint
     assert all(record.target.record_id == record.pair.record_id for record in dataset.train)
     assert dataset.judge_options["threshold"] == 0.25
@@ -297,13 +299,14 @@ def test_a_build_without_budget_sends_nothing(llms: tuple[LlmServer, Any]) -> No
     assert nothing.exit_code == 2 and "--budget-usd" in nothing.stderr and "Round" not in nothing.stderr
 
 
-def test_calls_for_the_retain_split_do_not_count_toward_a_builds_budget(
-    llms: tuple[LlmServer, Any], run: ConceptRun, judge: FickleJudge, tmp_path: Path
+@pytest.mark.parametrize("calls", [("--iterations", "1"), ("--split", "retain", "--count", "1")])
+def test_calls_of_another_command_do_not_count_toward_a_builds_budget(
+    llms: tuple[LlmServer, Any], run: ConceptRun, judge: FickleJudge, tmp_path: Path, calls: tuple[str, ...]
 ) -> None:
     server, build_by_llms = llms
     judge.share = 1.0
     server.behave = lambda _: "cut"  # possibly paid
-    command = ["generate", "--concept", "church", "--store", str(run.store.root), "--split", "retain", "--count", "1"]
+    command = ["generate", "--concept", "church", "--store", str(run.store.root), *calls]
     command += ["--registry", str(server.registry(tmp_path)), "--writers", "gpt", "--budget-usd", "0.17"]
     assert CliRunner().invoke(app, command).exit_code == 2
     assert Ledger.load(run).spent().possible > Decimal("0.1")
@@ -311,6 +314,20 @@ def test_calls_for_the_retain_split_do_not_count_toward_a_builds_budget(
     options = ("--accepted", "2", "--validation", "0", "--tests", "0", "--budget-usd", "0.17")
     result = build_by_llms("--writers", "gpt", *options)
     assert result.exit_code == 0, result.output
+
+
+def test_calls_of_another_writer_in_an_interrupted_build_count_toward_the_budget_of_the_next(
+    llms: tuple[LlmServer, Any], run: ConceptRun, judge: FickleJudge
+) -> None:
+    server, build_by_llms = llms
+    judge.share = 1.0
+    server.behave = lambda request: "500" if request.model == "gpt-6.2-sol" else "cut"  # the latter is possibly paid
+    options = ("--accepted", "4", "--validation", "0", "--tests", "0", "--budget-usd", "0.3")
+    assert build_by_llms(*options).exit_code == 2
+    assert Ledger.load(run).spent().possible > Decimal("0.15")
+    server.requests, server.behave = [], lambda _: "fine"
+    result = build_by_llms(*options)
+    assert result.exit_code == 2 and "budget" in result.stderr and not server.requests
 
 
 @pytest.mark.parametrize("share", [1.0, 0.45], ids=["one round", "several"])

@@ -53,6 +53,8 @@ def test_writers_of_the_users_own_are_those_of_the_commands(tmp_path: Path, monk
     own.write_text("writers: [gpt]\n")
     found = checks(tmp_path)
     assert str(own) in found["LLMs"].advice and found["offline"].state == "ok"
+    own.unlink()  # the command has no --registry
+    assert "name another in $ECGVF_WRITERS" in checks(tmp_path)["LLMs"].advice
 
 
 def test_a_full_disk_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
+from ecgvf.core.errors import WriterError, first_line
 from ecgvf.core.text import encodable
 from ecgvf.llm.clients import content_filters, refusals
 from ecgvf.llm.clients.client import BatchClient, Client
@@ -32,7 +33,11 @@ _CLIENTS: dict[Sdk, tuple[str, str]] = {
 
 
 def open_client(writer: LLMWriter) -> Client:
-    """Open the client of a writer, which imports its SDK. Raises ``WriterError`` for a key that no header can carry."""
+    """Open the client of a writer, which imports its SDK.
+
+    Raises ``WriterError`` for a key that no header can carry, and for a proxy or certificates of the environment that
+    cannot be used.
+    """
     client: Client = _client(writer)
     return client
 
@@ -65,8 +70,18 @@ def read(sdk: Sdk, raw: str) -> Reply:
 
 
 def _client(writer: LLMWriter) -> Any:
-    sdk = writer.config.sdk
-    return getattr(_module(sdk), _CLIENTS[sdk][1])(writer.config, writer.secret())
+    import httpx2
+
+    sdk, secret = writer.config.sdk, writer.secret()
+    try:
+        return getattr(_module(sdk), _CLIENTS[sdk][1])(writer.config, secret)
+    except (ImportError, ValueError, OSError, httpx2.InvalidURL) as error:
+        # The message about an invalid URL may quote a part of the proxy's password.
+        why = "an invalid URL" if isinstance(error, httpx2.InvalidURL) else first_line(error)
+        raise WriterError(
+            f"cannot connect to {writer.name} ({why}): correct the proxy ($ALL_PROXY, $HTTPS_PROXY, $HTTP_PROXY; "
+            "socks5:// needs pip install socksio) or the certificates ($SSL_CERT_FILE, $SSL_CERT_DIR)"
+        ) from error
 
 
 def _module(sdk: Sdk) -> Any:

@@ -137,6 +137,16 @@ def test_of_two_processes_that_fill_a_set_the_slower_takes_what_the_faster_wrote
         slower.write_shard(1, table(4))
 
 
+def test_of_two_processes_that_fill_a_set_each_finds_what_the_other_wrote_meanwhile(run: ConceptRun) -> None:
+    first, second = run.stage_set(PAIRS, SETTINGS), run.stage_set(PAIRS, SETTINGS)
+    first.write_shard(0, table(1))
+    assert first.missing(2) == [1] and second.missing(2) == [1]
+    second.write_shard(1, table(2))
+    assert first.missing(2) == []
+    first.finish({})
+    assert values(first) == [1, 2]
+
+
 def test_a_process_that_finishes_a_set_leaves_what_another_is_writing(
     run: ConceptRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,13 @@ def test_names_from_users_never_become_paths_unchecked(store: Store, name: str) 
         store.concept(name)
 
 
+def test_a_store_in_the_home_folder_may_be_named_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Store("~/mine").root == tmp_path / "mine"
+    monkeypatch.setenv("ECGVF_STORE", "~/other")
+    assert Store().root == tmp_path / "other"
+
+
 def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "store.json").write_text('{"format": 7}')
     with pytest.raises(StoreVersionError, match=r"format 7.*format 1.*--store"):

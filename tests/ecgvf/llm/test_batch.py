@@ -63,6 +63,18 @@ def test_all_iterations_go_in_one_batch_at_half_the_price(server: LlmServer, gen
     assert re.search(r"batch openai[01]\b", result.stderr)
 
 
+def test_the_full_price_of_a_batch_counts_where_no_discount_is_stated(
+    server: LlmServer, generate: Callable[..., Any]
+) -> None:
+    batch = ("--writers", "gpt", "--batch", "--iterations", "1", "--json")
+    estimates = [
+        json.loads(generate(*batch, "--dry-run", **fields).stdout) for fields in ({}, {"batch_price_share": 1})
+    ]
+    assert Decimal(estimates[1]["most_usd"]) == 2 * Decimal(estimates[0]["most_usd"])
+    assert generate(*batch, batch_price_share=1).exit_code == 0
+    assert ledger().spent().cost == 2 * server.charged > 0  # the server does give one
+
+
 @pytest.mark.parametrize("writer", BOTH)
 def test_a_batch_sends_what_a_call_sends_and_neither_is_paid_twice(
     server: LlmServer, generate: Callable[..., Any], writer: str

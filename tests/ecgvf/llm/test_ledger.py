@@ -65,22 +65,22 @@ def test_an_attempt_is_two_lines(file: Path) -> None:
     assert {"writer", "model", "concept", "split", "iteration", "round", "attempt", "reserved"} <= set(intent)
     assert intent["request"]["prompt"] == call().prompt
     assert (answer["raw"], answer["seconds"], answer["usage"]) == (raw(), 0.5, {"input": 100, "output": 50})
-    assert (answer["asked"], answer["answered"], Decimal(answer["cost"])) == ("m", "m-2", Decimal("0.0007"))
+    assert (answer["model_asked"], answer["model_answered"], Decimal(answer["cost"])) == ("m", "m-2", Decimal("0.0007"))
 
 
 def test_an_intent_counts_as_possibly_paid(file: Path) -> None:
     with ledger(file).writing() as writing:
         writing.record_intent(call(), RATES, MOST)
         seen = ledger(file)
-        assert seen.answered(call().hash) is None
+        assert seen.answered_attempt(call().hash) is None
         assert (seen.spent().cost, seen.spent().possible) == (0, MOST)
 
 
 def test_an_answer_is_found_by_the_calls_hash(file: Path) -> None:
     filled(file)
-    found = ledger(file).answered(call().hash)
+    found = ledger(file).answered_attempt(call().hash)
     assert found is not None and found.raw == raw()
-    assert ledger(file).answered(call(prompt="another").hash) is None
+    assert ledger(file).answered_attempt(call(prompt="another").hash) is None
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ OLD_LEDGER = (
 def test_a_ledger_of_the_first_version_is_continued_byte_for_byte(file: Path) -> None:
     file.parent.mkdir()
     file.write_text(OLD_LEDGER)
-    assert ledger(file).answered(call().hash) is not None
+    assert ledger(file).answered_attempt(call().hash) is not None
     with ledger(file).writing() as writing:
         writing.record_intent(call(), RATES, MOST, timeout_s=300.0, structure="schema")
     old, _, new = file.read_text().splitlines()
@@ -140,8 +140,8 @@ def test_a_kill_at_any_byte_loses_no_flushed_answer_and_invents_none(file: Path)
     for length in range(whole.rindex(b'{"line":"intent"'), len(whole) + 1, 7):
         file.write_bytes(whole[:length])
         seen = ledger(file)
-        assert seen.answered(call().hash) is not None
-        there = seen.answered(call(iteration=1).hash)
+        assert seen.answered_attempt(call().hash) is not None
+        there = seen.answered_attempt(call(iteration=1).hash)
         assert (there is not None) is (length >= first_step)
         if there is not None:
             assert there.cost == Decimal("0.0007")
@@ -156,7 +156,7 @@ def test_a_run_after_a_kill_appends_whole_lines_after_the_torn_one(file: Path) -
     with ledger(file).writing() as writing:
         writing.record_intent(call(iteration=1), RATES, MOST)
     seen = ledger(file)
-    assert seen.answered(call().hash) is not None
+    assert seen.answered_attempt(call().hash) is not None
     assert len(seen.of_call(call(iteration=1).hash)) == 1
 
 
@@ -177,7 +177,7 @@ def test_a_full_disk_in_the_middle_of_a_line_loses_no_later_line(file: Path, mon
         other = call(iteration=1)
         writing.record_answer(other.hash, writing.record_intent(other, RATES, MOST), raw(), 0.1)
     seen = ledger(file)
-    assert seen.answered(other.hash) is not None and seen.answered(call().hash) is None
+    assert seen.answered_attempt(other.hash) is not None and seen.answered_attempt(call().hash) is None
     assert (seen.spent().cost, seen.spent().possible) == (Decimal("0.0007"), MOST)
 
 
@@ -197,7 +197,7 @@ def test_an_answer_without_usage_may_have_cost_what_was_reserved(file: Path) -> 
         writing.record_answer(call().hash, writing.record_intent(call(), RATES, MOST), silent, 0.1)
     spent = ledger(file).spent()
     assert (spent.cost, spent.possible, spent.total) == (0, MOST, MOST)
-    assert ledger(file).answered(call().hash) is not None
+    assert ledger(file).answered_attempt(call().hash) is not None
 
 
 @pytest.mark.parametrize("body", ["<html>", raw()[:40], "{}", "[]", ""])
@@ -208,7 +208,7 @@ def test_a_body_in_another_format_is_kept_is_no_answer_and_is_possibly_paid(file
     for length in (len(whole), whole.rindex(b',"usage":')):  # as it is, and killed between the two steps
         file.write_bytes(whole[:length])
         seen = ledger(file)
-        assert seen.answered(call().hash) is None
+        assert seen.answered_attempt(call().hash) is None
         assert [attempt.raw for attempt in seen.of_call(call().hash)] == [body]
         assert (seen.spent().cost, seen.spent().possible) == (0, MOST)
 

@@ -114,8 +114,10 @@ def test_another_servers_address_takes_neither_the_providers_key_nor_its_price(k
     gpt, kimi = named.select("gpt,kimi")
     assert (gpt.config.key, gpt.secret(), gpt.priced, gpt.config.requests_per_minute) == (None, None, False, 7)
     assert (kimi.config.key, kimi.priced) == ("PROXY_KEY", False)
+    assert gpt.batch_rates == gpt.rates
     [same] = Registry(own(tmp_path, {"writers": {"gpt": {"base_url": "https://api.openai.com/v2"}}})).select("gpt")
     assert same.config.key == "OPENAI_API_KEY" and same.priced
+    assert same.batch_rates.output == same.rates.output / 2
 
 
 @pytest.mark.parametrize("host", ["example.com", "8.8.8.8", "gpu-7:8000"])

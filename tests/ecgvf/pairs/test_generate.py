@@ -184,6 +184,20 @@ def test_set_from_before_there_was_validation_keeps_its_splits(run: ConceptRun) 
     assert [len(accepted(written, split)) for split in WRITTEN] == [5, 6, 4]
 
 
+def test_a_changed_concept_is_remembered_once_there_are_pairs_of_it(
+    run: ConceptRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate_pairs(run, pairs=2, validation=0, tests=0)
+    changed = ConceptRun(run.store, run.concept.model_copy(update={"description": "Another."}))
+    with monkeypatch.context() as patch:
+        patch.setattr(OfflineWriter, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            generate_pairs(changed, pairs=2, validation=0, tests=0)
+    assert run.store.concept() == run.concept
+    generate_pairs(changed, pairs=2, validation=0, tests=0)
+    assert run.store.concept() == changed.concept
+
+
 def test_kept_test_prompt_near_a_new_pair_is_rejected(run: ConceptRun) -> None:
     first, *others = accepted(generate_pairs(run, pairs=5, validation=0, tests=4), "test")
     kept = keep_split(run, "test").records(PromptIndex([first.target]))

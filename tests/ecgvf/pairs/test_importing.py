@@ -473,6 +473,12 @@ def test_rows_that_cannot_be_rendered_stay_with_their_reason(tmp_path: Path) -> 
     assert len({record.record_id for record in records}) == 4
 
 
+def test_the_concept_of_the_imported_pairs_is_remembered(tmp_path: Path, run: ConceptRun) -> None:
+    run.store.remember(run.concept.model_copy(update={"description": "Another."}))
+    import_pairs(run, read_table(write(tmp_path, "pairs.csv", "target,surrogate\na church,a hotel\n")))
+    assert run.store.concept() == run.concept
+
+
 def test_name_hash_and_licence_are_kept(tmp_path: Path) -> None:
     file = write(tmp_path, "pairs.csv", "target,surrogate\na church,a hotel\n")
     result = command(str(file), "--concept", "church", "--licence", "CC BY 4.0", "--json")

@@ -95,6 +95,32 @@ def test_a_connection_that_times_out_is_not_possibly_paid(sdk: Any) -> None:
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:9"),
+        ("ALL_PROXY", "socks://127.0.0.1:9"),
+        ("HTTPS_PROXY", "http://me:pass-word/1@127.0.0.1:9"),
+        ("SSL_CERT_FILE", "/missing/ca.pem"),
+    ],
+)
+def test_an_environment_in_which_no_client_can_be_opened_is_one_line_and_costs_nothing(
+    server: LlmServer,
+    generate: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    batch: bool,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    result = generate("--writers", "gpt,claude" if batch else "gpt,claude,gemini", *(["--batch"] if batch else []))
+    assert result.exit_code == 2, result.output
+    assert f"${variable}" in result.stderr and "pass-word" not in result.output
+    assert not server.requests and not list(ledger().attempts())
+
+
+@pytest.mark.faults
 def test_retry_after_is_waited_for(
     server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from ecgvf import Run
 from ecgvf.cli import app
 from ecgvf.core.concepts import find
 from ecgvf.core.paths import data_dir
+from ecgvf.core.store import Store
 from ecgvf.llm.registry import Rates, Registry
 from ecgvf.pairs import checks, parsing
 from ecgvf.pairs.captions import captioned_concepts
@@ -302,6 +303,23 @@ def test_a_changed_concept_reports_what_is_left_out(
     church.write_text(re.sub("description: .*", "description: Another.", shipped))
     result = generate("--concept", str(church), "--writers", "gpt", "--iterations", "1")
     assert result.exit_code == 0 and "--split test" in result.stderr
+
+
+def test_a_changed_concept_is_remembered_once_there_are_pairs_of_it(
+    server: LlmServer, generate: Callable[..., Any], tmp_path: Path
+) -> None:
+    generate("--writers", "gpt", "--iterations", "1")
+    Store().remember(find("cat"))
+    changed = tmp_path / "mine.yaml"
+    shipped = (data_dir() / "concepts" / "church.yaml").read_text()
+    changed.write_text(re.sub("description: .*", "description: Another.", shipped))
+    arguments = ("--concept", str(changed), "--writers", "kimi", "--iterations", "1")
+    server.behave = lambda _: "401"
+    assert generate(*arguments).exit_code == 2
+    assert Store().concept("church") == find("church") and Store().last_concept() == "cat"
+    server.behave = lambda _: "fine"
+    assert generate(*arguments).exit_code == 0
+    assert Store().concept() == find(str(changed))
 
 
 def test_the_same_model_on_two_servers_is_called_twice(server: LlmServer, generate: Callable[..., Any]) -> None:

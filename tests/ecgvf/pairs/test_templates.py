@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ecgvf.core.concepts import Concept, Kind, find, names
 from ecgvf.core.errors import TemplateError
@@ -42,6 +43,13 @@ def test_shipped_templates_render(kind, split):
     if split != "train":
         assert f"You write {split} data" in text and all(wording in text for wording in WORDINGS)
     assert "---" not in text and "{{" not in text and "{%" not in text
+
+
+def test_a_template_is_compiled_once_for_all_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    template = load("object", "train")
+    template.render(find("church"), count=7, iteration=0)
+    monkeypatch.setattr(ImmutableSandboxedEnvironment, "from_string", None)
+    assert "request 2" in template.render(find("church"), count=7, iteration=1)
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
