@@ -76,6 +76,8 @@ def find_fault(
     if draft.wording == "other_language":
         language = None
     for role, prompt in (("target", draft.target), ("surrogate", draft.surrogate)):
+        if prompt is not None and not words(prompt):  # not even equal ones are near duplicates
+            return f"the {role} has no word: {prompt!r}"
         if prompt is not None and count_sentences(prompt) > MAX_SENTENCES:
             return f"the {role} has too many sentences: {count_sentences(prompt)}, at most {MAX_SENTENCES} are allowed"
         if prompt is not None and language and (detected := foreign_language(prompt, language)):

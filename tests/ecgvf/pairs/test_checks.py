@@ -132,6 +132,16 @@ def test_prompt_of_four_sentences_has_a_fault():
     assert "too many sentences: 4, at most 3 are allowed" in (find_fault(CHURCH, draft(long, "church")) or "")
 
 
+@pytest.mark.parametrize("split", ["train", "test", "retain"])
+@pytest.mark.parametrize("prompt", ["⛪ 🌄 🌳", "...", "The"])
+def test_prompt_without_a_word_has_a_fault(prompt, split):
+    assert "the target has no word" in (find_fault(CHURCH, draft(prompt, prompt), split=split) or "")
+
+
+def test_surrogate_without_a_word_has_a_fault():
+    assert "the surrogate has no word" in (find_fault(CHURCH, draft("a church.", "church", "a .", "")) or "")
+
+
 def test_prompt_in_another_language_has_a_fault():
     foreign = draft("Una iglesia junto al mar bajo un cielo naranja", "iglesia")
     assert "another language: 'es', expected 'en'" in (find_fault(CHURCH, foreign, "en") or "")
