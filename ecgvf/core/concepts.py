@@ -66,8 +66,8 @@ class Concept(BaseModel):
         for surrogate in self.surrogates:
             if named := self.term_in(surrogate) or self.unseen_in(surrogate):
                 raise ValueError(f"surrogate {surrogate!r} names the concept ({named!r})")
-            if name_key(surrogate) in map(name_key, self.neighbours):
-                raise ValueError(f"{surrogate!r} is both a surrogate and a neighbour; neighbours are never rehearsed")
+            if named := _longest(self.neighbours, surrogate):
+                raise ValueError(f"surrogate {surrogate!r} names a neighbour ({named!r}); neighbours are never rehearsed")
         for neighbour in self.neighbours:
             if named := self.term_in(neighbour) or self.unseen_in(neighbour):
                 raise ValueError(f"neighbour {neighbour!r} names the concept ({named!r})")
