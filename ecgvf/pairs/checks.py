@@ -3,6 +3,7 @@
 A draft that fails stays as a reject, ``malformed`` or ``duplicate``, with the fault in words.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -206,7 +207,7 @@ def words(text: str) -> list[str]:
 
 
 class PromptIndex:
-    """Prompts indexed by word, to find near duplicates: exact, and fast enough for thousands of prompts."""
+    """Prompts indexed by word, to find near duplicates: exact, and fast enough for tens of thousands."""
 
     def __init__(self, prompts: Iterable[str] = ()) -> None:
         self._prompts: list[tuple[str, frozenset[str]]] = []
@@ -224,10 +225,14 @@ class PromptIndex:
     def near_duplicate(self, prompt: str) -> str | None:
         """The first prompt added of which ``prompt`` is a near duplicate, or None."""
         vocabulary = frozenset(words(prompt))
-        shared = Counter(index for word in vocabulary for index in self._by_word.get(word, ()))
-        for index in sorted(shared):
+        # A near duplicate lacks at most this many of the prompt's words. So it has one of the rarest, if these are one
+        # more, and only the few prompts that have one are compared.
+        lacking = len(vocabulary) - math.ceil(MIN_SIMILARITY * len(vocabulary))
+        prompts_with = sorted((self._by_word.get(word, []) for word in vocabulary), key=len)
+        for index in sorted(set().union(*prompts_with[: lacking + 1])):
             earlier, earlier_vocabulary = self._prompts[index]
-            if shared[index] >= MIN_SIMILARITY * (len(vocabulary) + len(earlier_vocabulary) - shared[index]):
+            shared = len(vocabulary & earlier_vocabulary)
+            if shared >= MIN_SIMILARITY * (len(vocabulary) + len(earlier_vocabulary) - shared):
                 return earlier
         return None
 
