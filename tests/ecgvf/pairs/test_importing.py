@@ -374,15 +374,16 @@ def test_names_that_hold_prompts_only_beside_their_partner(tmp_path: Path, targe
 
 
 def test_text_file_has_a_prompt_per_line(tmp_path: Path) -> None:
-    text = '\ufeffa church, at "noon"\r\n\r\n  a chapel \nprompt\n'
+    text = '\ufeffa church, at "noon"\r\n\r\n  a chapel \nan abbey\rprompt\n'
     rows = read_table(write(tmp_path, "prompts.txt", text)).rows
     assert [(row.target, row.surrogate) for row in rows] == [
         ('a church, at "noon"', None),
         ("a chapel", None),
+        ("an abbey", None),
         ("prompt", None),
     ]
     result = command(str(tmp_path / "prompts.txt"), "--concept", "church")
-    assert result.exit_code == 0 and "0 pairs, 0 validation prompts, 3 test prompts" in result.stdout
+    assert result.exit_code == 0 and "0 pairs, 0 validation prompts, 4 test prompts" in result.stdout
     empty = write(tmp_path, "empty.txt", "\n \n")
     with pytest.raises(DatasetError, match="has no rows"):
         read_table(empty)
