@@ -158,4 +158,4 @@ def first_round(
             if count:
                 plans.append(writer.plan(run.concept, split, count))
                 estimates += estimate_costs(plans[-1:], open_ledger(run, plans[-1:]))
-    return plans[: len(writers)], estimates
+    return [plan for plan in plans if plan.split == "train"], estimates
