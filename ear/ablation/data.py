@@ -7,7 +7,7 @@ from ear.ablation.factors import DATA_FACTORS, TrainingData
 from ear.retained_concepts import in_nano_world
 from ecgvf import Run
 from ecgvf.core import seeds
-from ecgvf.core.concepts import Surrogates
+from ecgvf.core.concepts import SurrogateChoice
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.store import Store
@@ -18,7 +18,7 @@ from ecgvf.pairs.checks import PromptIndex
 SPARE = 1.5
 """Pairs to write for each pair that is needed, since some are rejected."""
 
-_SURROGATES: Mapping[TrainingData, Surrogates] = {
+_SURROGATES: Mapping[TrainingData, SurrogateChoice] = {
     "single": "single",
     "per-term": "per-term",
     "free": "free",

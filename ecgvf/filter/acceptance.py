@@ -134,9 +134,7 @@ def criteria_of(verdicts: StageSet) -> dict[str, Criterion]:
     return by_prefix or {"": criterion_of(verdicts)}
 
 
-def _write(
-    images: StageSet, verdicts: StageSet, settings: Mapping[str, Any], *, current: bool = True
-) -> FilterResult:
+def _write(images: StageSet, verdicts: StageSet, settings: Mapping[str, Any], *, current: bool = True) -> FilterResult:
     if reviewed := _reviewed(images, verdicts):
         settings = {**settings, "people": decisions.fingerprint(reviewed)}
     acceptance, by_record = images.run.stage_set(ACCEPTANCE, settings), verdicts_by_record(verdicts)

@@ -12,7 +12,7 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 from typing import Any
 
-from ecgvf.core.concepts import Concept, Kind, Surrogates, folded, inflected
+from ecgvf.core.concepts import Concept, Kind, SurrogateChoice, folded, inflected
 from ecgvf.core.records import Split
 from ecgvf.pairs import parsing
 from ecgvf.pairs.captions import is_retained
@@ -66,12 +66,12 @@ def find_fault(
     language: str | None = None,
     *,
     split: Split = "train",
-    surrogates: Surrogates = "free",
+    surrogate_choice: SurrogateChoice = "free",
 ) -> str | None:
     """Why a parsed draft is malformed, in words; None if it is not.
 
     ``language`` is the requested language (ISO 639-1; None: any); drafts of the wording ``other_language`` may be in
-    any. ``surrogates`` says what was requested in place of the concept. What precedes a colon is the kind of fault
+    any. ``surrogate_choice`` is what was requested in place of the concept. What precedes a colon is the kind of fault
     (``fault_category``). Records store the words; whoever changes what is a fault also changes ``parsing.VERSION``.
     """
     if draft.wording == "other_language":
@@ -93,7 +93,7 @@ def find_fault(
         return None
     if fault := _pair_fault(concept, draft, draft.surrogate, draft.surrogate_term or ""):
         return fault
-    expected = concept.surrogate_of(draft.target, surrogates)
+    expected = concept.surrogate_of(draft.target, surrogate_choice)
     replaced = draft.surrogate_term if draft.wording != "other_language" else None
     if expected and replaced and not contains(draft.surrogate, expected):
         return f"the surrogate names another thing: {replaced!r}, expected {expected!r}"

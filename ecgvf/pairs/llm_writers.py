@@ -69,8 +69,8 @@ def complete(
                 raise
         _warn(result)
         asked: dict[str, Any] = {"template": template.name, "hash": template.hash, "language": template.language}
-        if reader.surrogates != "free":  # sets from before there was a choice are free
-            asked["surrogates"] = reader.surrogates
+        if reader.surrogate_choice != "free":  # sets from before there was a choice are free
+            asked["surrogates"] = reader.surrogate_choice
         written = _split_generator(run, asked, result.answered, reader)
         return replace(written, spending=_spending(plans, ledger, result))
 

@@ -89,7 +89,8 @@ def test_an_unseen_term_is_one_of_the_terms_or_contains_none(name: str) -> None:
     assert [term for term in concept.unseen_terms if term not in concept.terms and concept.term_in(term)] == []
 
 
-@pytest.mark.parametrize("name", sorted({*concepts.names()} - {"van-gogh"}))  # results were measured with its file as it is
+# Results were measured with van-gogh as it is.
+@pytest.mark.parametrize("name", sorted({*concepts.names()} - {"van-gogh"}))
 def test_a_description_and_a_misspelling_are_kept_for_evaluation(name: str) -> None:
     concept = find(name)
     others = [term for term in concept.unseen_terms if term not in concept.terms]

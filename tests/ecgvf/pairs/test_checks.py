@@ -193,19 +193,19 @@ def test_neighbour_may_stand_beside_the_concept():
 @pytest.mark.parametrize("surrogates", ["single", "per-term", "free"])
 def test_surrogate_without_a_term_only_lacks_words_of_the_target(surrogates):
     lighthouse = draft("a church on a hill at dusk", "church", "a lighthouse on a hill at dusk", "")
-    assert "states no term" in (find_fault(CHURCH, lighthouse, surrogates=surrogates) or "")
+    assert "states no term" in (find_fault(CHURCH, lighthouse, surrogate_choice=surrogates) or "")
     painter = find("van-gogh")
     for target, term, surrogate in (
         ("A church, on a hill by the sea, at dusk!", "church", "the hill by the sea at dusk"),
         ("Church and the rectory at dusk", "Church and", "A rectory at dusk."),
         ("una iglesia sobre una colina", "iglesia sobre", "Una colina"),
     ):
-        assert find_fault(CHURCH, draft(target, term, surrogate, ""), surrogates=surrogates) is None
+        assert find_fault(CHURCH, draft(target, term, surrogate, ""), surrogate_choice=surrogates) is None
     for target, term, surrogate in (
         ("A tram in the snow, in the style of Van Gogh.", "in the style of Van Gogh", "The tram in snow."),
         ("梵高风格的村庄", "梵高风格的", "村庄"),
     ):
-        assert find_fault(painter, draft(target, term, surrogate, ""), surrogates=surrogates) is None
+        assert find_fault(painter, draft(target, term, surrogate, ""), surrogate_choice=surrogates) is None
 
 
 def test_training_pair_never_contains_an_unseen_term():

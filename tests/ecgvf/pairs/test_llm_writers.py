@@ -135,8 +135,8 @@ def test_the_answers_surrogate_must_be_the_one_asked_for(
     church = find("church")
     draft = Draft("a cathedral at dawn", "cathedral", "a hotel at dawn", "hotel")
     expected = "the surrogate names another thing: 'hotel', expected 'factory'" if which == "per-term" else None
-    assert checks.find_fault(church, draft, surrogates=which) == expected  # type: ignore[arg-type]
-    assert checks.find_fault(church, draft, surrogates="single") is None
+    assert checks.find_fault(church, draft, surrogate_choice=which) == expected  # type: ignore[arg-type]
+    assert checks.find_fault(church, draft, surrogate_choice="single") is None
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
