@@ -185,8 +185,9 @@ def test_set_from_before_there_was_validation_keeps_its_splits(run: ConceptRun) 
 
 
 def test_kept_test_prompt_near_a_new_pair_is_rejected(run: ConceptRun) -> None:
-    first, *others = accepted(generate_pairs(run, pairs=5, validation=0, tests=4), "test")
-    kept = keep_split(run, "test").records(PromptIndex([first.target]))
+    current = generate_pairs(run, pairs=5, validation=0, tests=4)
+    first, *others = accepted(current, "test")
+    kept = keep_split(current, "test").records(PromptIndex([first.target]))
     assert [record.reason for record in kept] == ["duplicate"] + [None] * len(others)
 
 

@@ -20,6 +20,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.core.store import Store
 from ecgvf.pairs import record_files, tables
+from ecgvf.pairs.generate import generate_pairs
 from ecgvf.pairs.importing import import_pairs, matching_rows
 from ecgvf.pairs.tables import read_table
 from ecgvf.render import render
@@ -483,6 +484,14 @@ def test_name_hash_and_licence_are_kept(tmp_path: Path) -> None:
     assert current("church").settings["source"] == source
     again = command(str(file), "--concept", "church", "--licence", "CC BY 4.0")
     assert "1 pairs, 0 validation prompts, 0 test prompts" in again.stdout and "target from target" in again.stdout
+
+
+def test_source_stays_as_long_as_a_split_of_it_is_kept(tmp_path: Path, run: ConceptRun) -> None:
+    file = write(tmp_path, "pairs.csv", "target,surrogate\na church,a hotel\n")
+    source = import_pairs(run, read_table(file)).stage.settings["source"]
+    added = generate_pairs(run, tests=1, split="test")
+    assert added.settings["source"] == source and "a church" in {pair.target for pair in added.records(PromptPair)}
+    assert "source" not in generate_pairs(run, pairs=1, validation=0, tests=1).settings
 
 
 def test_images_are_rendered_with_the_stated_seed(tmp_path: Path, tiny_path: Path, run: ConceptRun) -> None:
