@@ -83,6 +83,6 @@ class VariantData:
             seed=self.dataset.run_seed,
         )
         run.filter(judge=self.dataset.judge, options=options)
-        written = load_dataset(run, unfiltered=data == "unfiltered")
+        written = load_dataset(run, unfiltered=data == "unfiltered", images=False)
         held_out = PromptIndex([record.pair.target for record in (*self.dataset.validation, *self.dataset.test)])
         return tuple(record for record in written.train if held_out.near_duplicate(record.pair.target) is None)
