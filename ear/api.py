@@ -43,7 +43,7 @@ AdapterLike = TrainingRun | Path | str  # a training run, or its file, folder or
 def load_dataset(
     name: str, *, store: AnyStore = None, set_id: str | None = None, model: str | None = None, device: str = "auto"
 ) -> Dataset:
-    """Load a dataset from the store, the package, a file or the Hub.
+    """Load a dataset from the store, the package, a file or the Hub: its prompts and image tokens, not its images.
 
     ``set_id``: start of an acceptance set's fingerprint, of 12 hex digits; None: the current set. ``model`` renders the
     prompts of a file without images. Raises ``DatasetError``, ``HubError``, ``StageMissing``.

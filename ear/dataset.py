@@ -35,7 +35,7 @@ _SUFFIXES = {".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson"}
 def find_dataset(
     store: Store, name: str, set_id: str | None = None, *, model: str | None = None, device: str = "auto"
 ) -> tuple[Dataset, str]:
-    """The dataset called ``name``, and where it was found, for people.
+    """The dataset called ``name``, without its images, and where it was found, for people.
 
     ``set_id`` is the start of an acceptance set's fingerprint, for datasets of this store. A file of prompts is
     rendered by ``model`` (None: the model of its earlier images in this store, else Janus-nano) on ``device``. Raises
@@ -67,7 +67,7 @@ def _from_store(store: Store, concept: str, set_id: str | None) -> tuple[Dataset
     if set_id is None and shipped is not None and not (store.folder(concept, ACCEPTANCE.name) / "current").is_file():
         return shipped.dataset(concept), f"{STORE}{concept}, shipped in {shipped.folder}"
     try:
-        dataset = load_dataset(ConceptRun(store, store.concept(concept)), set_id)
+        dataset = load_dataset(ConceptRun(store, store.concept(concept)), set_id, images=False)
     except StageMissing as error:
         raise StageMissing(f"{error}; for a dataset on the Hub write {HUB}OWNER/REPO/{concept}") from error
     return dataset, f"{STORE}{concept}, set {dataset.fingerprint} of {store.root}"
@@ -119,5 +119,5 @@ def _from_prompts(
     if model is not None:
         render(run, model=model, device=device)
     filter_images(run, device=device)
-    dataset = load_dataset(run)
+    dataset = load_dataset(run, images=False)
     return dataset, f"{location}, rendered and filtered as set {dataset.fingerprint} of {store.root}"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 import ecgvf.build
 from ecgvf.core import concepts
-from ecgvf.core.concepts import Concept, Surrogates
+from ecgvf.core.concepts import Concept, SurrogateChoice
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import Split
 from ecgvf.core.run import ConceptRun
@@ -90,7 +90,7 @@ class Run(ConceptRun):
         tests: int = TEST_PROMPTS,
         retained: int = RETAINED_PROMPTS,
         split: Split | None = None,
-        surrogates: Surrogates = "single",
+        surrogates: SurrogateChoice = "single",
         seed: int = 0,
     ) -> StageSet:
         """Write ``pairs`` training pairs, ``validation`` and ``tests`` evaluation prompts with the offline writer.
@@ -128,7 +128,7 @@ class Run(ConceptRun):
         validation: int = VALIDATION_PROMPTS,
         tests: int = TEST_PROMPTS,
         retained: int = RETAINED_PROMPTS,
-        surrogates: Surrogates = "single",
+        surrogates: SurrogateChoice = "single",
         templates: Path | None = None,
         batch: bool = False,
         fresh: bool = False,
@@ -161,7 +161,7 @@ class Run(ConceptRun):
             validation=validation,
             tests=tests,
             retained=retained,
-            surrogates=surrogates,
+            surrogate_choice=surrogates,
             templates=templates,
             batch=batch,
         )

@@ -7,7 +7,7 @@ from ear.ablation.factors import DATA_FACTORS, TrainingData
 from ear.retained_concepts import in_nano_world
 from ecgvf import Run
 from ecgvf.core import seeds
-from ecgvf.core.concepts import Surrogates
+from ecgvf.core.concepts import SurrogateChoice
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.store import Store
@@ -18,7 +18,7 @@ from ecgvf.pairs.checks import PromptIndex
 SPARE = 1.5
 """Pairs to write for each pair that is needed, since some are rejected."""
 
-_SURROGATES: Mapping[TrainingData, Surrogates] = {
+_SURROGATES: Mapping[TrainingData, SurrogateChoice] = {
     "single": "single",
     "per-term": "per-term",
     "free": "free",
@@ -83,6 +83,6 @@ class VariantData:
             seed=self.dataset.run_seed,
         )
         run.filter(judge=self.dataset.judge, options=options)
-        written = load_dataset(run, unfiltered=data == "unfiltered")
+        written = load_dataset(run, unfiltered=data == "unfiltered", images=False)
         held_out = PromptIndex([record.pair.target for record in (*self.dataset.validation, *self.dataset.test)])
         return tuple(record for record in written.train if held_out.near_duplicate(record.pair.target) is None)

@@ -183,7 +183,7 @@ def _generate_with_llms(
         run.concept,
         writers,
         split=split,
-        surrogates=writing.surrogates,
+        surrogate_choice=writing.surrogates,
         templates=writing.templates,
         batch=amount.batch,
         **amount.counts,

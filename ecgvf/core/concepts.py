@@ -23,7 +23,7 @@ from ecgvf.core.validation import first_error
 
 Kind = Literal["object", "style", "nudity"]
 
-Surrogates = Literal["single", "per-term", "free"]
+SurrogateChoice = Literal["single", "per-term", "free"]
 """What replaces the concept in surrogate prompts: always its first surrogate, one surrogate for each term, or whatever
 the writer chooses."""
 
@@ -66,8 +66,10 @@ class Concept(BaseModel):
         for surrogate in self.surrogates:
             if named := self.term_in(surrogate) or self.unseen_in(surrogate):
                 raise ValueError(f"surrogate {surrogate!r} names the concept ({named!r})")
-            if name_key(surrogate) in map(name_key, self.neighbours):
-                raise ValueError(f"{surrogate!r} is both a surrogate and a neighbour; neighbours are never rehearsed")
+            if named := _longest(self.neighbours, surrogate):
+                raise ValueError(
+                    f"surrogate {surrogate!r} names a neighbour ({named!r}); neighbours are never rehearsed"
+                )
         for neighbour in self.neighbours:
             if named := self.term_in(neighbour) or self.unseen_in(neighbour):
                 raise ValueError(f"neighbour {neighbour!r} names the concept ({named!r})")
@@ -86,15 +88,15 @@ class Concept(BaseModel):
         """The longest unseen term that ``text`` contains, in the same way, or None."""
         return _longest(self.unseen_terms, text)
 
-    def surrogate_of(self, target: str, which: Surrogates) -> str | None:
+    def surrogate_of(self, target: str, choice: SurrogateChoice) -> str | None:
         """What the surrogate prompt of ``target`` names in place of the concept; None if the writer chooses.
 
         "per-term" pairs term i with surrogate i, starting over when the surrogates run out. A target without a term
         counts as naming the first.
         """
-        if which == "free":
+        if choice == "free":
             return None
-        term = self.term_in(target) if which == "per-term" else None
+        term = self.term_in(target) if choice == "per-term" else None
         return self.surrogates[(self.terms.index(term) if term else 0) % len(self.surrogates)]
 
     def labels(self, label_set: str) -> tuple[str, ...]:

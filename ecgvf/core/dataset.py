@@ -12,7 +12,7 @@ from ecgvf.core.sampling import Sampling
 
 @dataclass(frozen=True, slots=True)
 class AcceptedRecord:
-    """An accepted record with its images."""
+    """An accepted record with its renderings, whose ``image`` is empty if images were not read."""
 
     pair: PromptPair
     target: Rendering

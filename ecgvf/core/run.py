@@ -57,11 +57,12 @@ class ConceptRun:
         """
         if set_id is None:
             return self.current(stage)
-        sets = self.sets(stage)
-        matches = [stage_set for stage_set in sets if stage_set.fingerprint.startswith(set_id)]
+        folders = [each for each in self.folder(stage).glob("*") if each.name.startswith(set_id)]
+        matches = [folder for folder in folders if (folder / "settings.json").is_file()]
         if len(matches) != 1:
-            known = ", ".join(stage_set.fingerprint for stage_set in sets) or "none"
+            known = ", ".join(stage_set.fingerprint for stage_set in self.sets(stage)) or "none"
             how_many = "more than one set" if matches else "no set"
             raise StageMissing(f"{how_many} of {self.folder(stage)} starts with {set_id!r}; there are: {known}")
-        matches[0].require_finished()
-        return matches[0]
+        found = StageSet.at(self, stage, matches[0])  # only this set is read: builds open hundreds
+        found.require_finished()
+        return found

@@ -4,7 +4,7 @@ For a validation or test record only the target's image counts, since what the m
 later. For a record of the retain split, "the concept" is the one that the record retains.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 
 from ecgvf.core.records import Acceptance, PromptPair, Reason, Role, Verdict
 
@@ -17,7 +17,6 @@ WITHOUT_IMAGE: frozenset[Reason] = frozenset({"malformed", "duplicate", "render_
 
 def accept_record(
     pair: PromptPair,
-    rendered: Set[Role],
     verdicts: Mapping[Role, Verdict],
     *,
     objection: Reason | None = None,
@@ -25,23 +24,23 @@ def accept_record(
 ) -> Acceptance:
     """Accept one record, or reject it with the first reason against it.
 
-    ``rendered`` has the roles with an image and ``verdicts`` the judge's verdicts on them; what is missing has failed.
+    ``verdicts`` has the judge's verdict on each role that has an image; what is missing could not be rendered.
     ``objection`` is the reason of an optional bound, and counts if the rule accepts. ``review`` is the reviewers'
     decision (True accepts), which overrules both.
     """
-    reason = _rule(pair, rendered, verdicts) or objection
+    reason = _rule(pair, verdicts) or objection
     if review is not None and reason not in WITHOUT_IMAGE:
         reason = None if review else "reviewed"
     return Acceptance(record_id=pair.record_id, accepted=reason is None, reason=reason)
 
 
-def _rule(pair: PromptPair, rendered: Set[Role], verdicts: Mapping[Role, Verdict]) -> Reason | None:
+def _rule(pair: PromptPair, verdicts: Mapping[Role, Verdict]) -> Reason | None:
     if pair.reason is not None:
         return pair.reason
     roles = pair.judged_roles()
-    if any(role not in rendered for role in roles):
+    if any(role not in verdicts for role in roles):
         return "render_failed"
-    if any(role not in verdicts or verdicts[role].failure is not None for role in roles):
+    if any(verdicts[role].failure is not None for role in roles):
         return "judge_failed"
     if not verdicts["target"].present:
         return "target_absent"

@@ -7,7 +7,6 @@ running a judge.
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import Any
 
 from ecgvf.core.png import decode
@@ -79,23 +78,6 @@ class FilterResult:
         return int(self.acceptance.summary.get(key, 0))  # 0 without a retain split, and in sets from before validation
 
 
-class _Rendered:
-    """Which records have an image; read on first use, once."""
-
-    def __init__(self, images: StageSet) -> None:
-        self.images = images
-
-    @cached_property
-    def roles(self) -> dict[str, set[Role]]:
-        """Record id → roles with an image."""
-        roles: dict[str, set[Role]] = {}
-        for table in self.images.tables(["record_id", "role", "failure"]):
-            for row in table.to_pylist():
-                if row["failure"] is None:
-                    roles.setdefault(row["record_id"], set()).add(row["role"])
-        return roles
-
-
 def write_acceptance(
     images: StageSet, verdicts: StageSet, bounds: Mapping[str, Any] | None = None, *, current: bool = True
 ) -> FilterResult:
@@ -110,28 +92,27 @@ def write_acceptance(
         "rule": RULE,
         **({"bounds": dict(bounds)} if bounds else {}),
     }
-    return _write(images.run, settings, _Rendered(images), current=current)
+    return _write(images, verdicts, settings, current=current)
 
 
 def current_acceptance(run: ConceptRun) -> StageSet:
     """The current acceptance set, written again if there are new reviews. Raises ``StageMissing``."""
     current = run.current(ACCEPTANCE)
-    rendered = _Rendered(current.source(IMAGES))
-    reviewed = _reviewed(rendered)
+    images, verdicts = current.source(IMAGES), current.source(VERDICTS)
+    reviewed = _reviewed(images, verdicts)
     if (decisions.fingerprint(reviewed) if reviewed else None) == current.settings.get("people"):
         return current
     settings = {key: value for key, value in current.settings.items() if key != "people"}
-    return _write(run, settings, rendered).acceptance
+    return _write(images, verdicts, settings).acceptance
 
 
 def acceptance_without_review(acceptance: StageSet) -> list[Acceptance]:
     """What the accept rule and the bounds decide without the reviewers, in record order."""
-    rendered = _Rendered(acceptance.source(IMAGES)).roles
-    return _accept(acceptance, verdicts_by_record(acceptance.source(VERDICTS)), {}, rendered)
+    return _accept(acceptance, verdicts_by_record(acceptance.source(VERDICTS)), {})
 
 
 def verdicts_by_record(verdicts: StageSet) -> Verdicts:
-    """Record id → role → verdict."""
+    """Record id → role → verdict, for each image that could be rendered."""
     by_record: Verdicts = {}
     for table in verdicts.tables():
         for verdict in from_table(Verdict, table):
@@ -153,32 +134,31 @@ def criteria_of(verdicts: StageSet) -> dict[str, Criterion]:
     return by_prefix or {"": criterion_of(verdicts)}
 
 
-def _write(run: ConceptRun, settings: Mapping[str, Any], rendered: _Rendered, *, current: bool = True) -> FilterResult:
-    if reviewed := _reviewed(rendered):
+def _write(images: StageSet, verdicts: StageSet, settings: Mapping[str, Any], *, current: bool = True) -> FilterResult:
+    if reviewed := _reviewed(images, verdicts):
         settings = {**settings, "people": decisions.fingerprint(reviewed)}
-    acceptance = run.stage_set(ACCEPTANCE, settings)
-    verdicts = verdicts_by_record(acceptance.source(VERDICTS))
+    acceptance, by_record = images.run.stage_set(ACCEPTANCE, settings), verdicts_by_record(verdicts)
     if not acceptance.done(0):
-        acceptance.write_shard(0, to_table(Acceptance, _accept(acceptance, verdicts, reviewed, rendered.roles)))
-    acceptance.finish(_summary(acceptance, verdicts) | {"reviewed": len(reviewed)}, current=current)
+        acceptance.write_shard(0, to_table(Acceptance, _accept(acceptance, by_record, reviewed)))
+    acceptance.finish(_summary(acceptance, by_record) | {"reviewed": len(reviewed)}, current=current)
     return FilterResult(acceptance)
 
 
-def _reviewed(rendered: _Rendered) -> dict[str, bool]:
-    """The reviewers' decisions on the records of a set, without those on records of other pairs."""
-    reviewed = decisions.majority(decisions.votes(rendered.images.run, rendered.images.fingerprint))
-    return {record_id: accepted for record_id, accepted in reviewed.items() if record_id in rendered.roles}
+def _reviewed(images: StageSet, verdicts: StageSet) -> dict[str, bool]:
+    """The reviewers' decisions on the records of ``images``, without those on records of other pairs."""
+    reviewed = decisions.majority(decisions.votes(images.run, images.fingerprint))
+    if not reviewed:
+        return {}
+    judged = {record_id for table in verdicts.tables(["record_id"]) for record_id in table["record_id"].to_pylist()}
+    return {record_id: accepted for record_id, accepted in reviewed.items() if record_id in judged}
 
 
-def _accept(
-    acceptance: StageSet, verdicts: Verdicts, reviewed: Mapping[str, bool], rendered: Mapping[str, set[Role]]
-) -> list[Acceptance]:
+def _accept(acceptance: StageSet, verdicts: Verdicts, reviewed: Mapping[str, bool]) -> list[Acceptance]:
     pairs = acceptance.source(PAIRS).records(PromptPair)
     objections = _objections(acceptance, pairs, verdicts)
     return [
         accept_record(
             pair,
-            rendered.get(pair.record_id, set()),
             verdicts.get(pair.record_id, {}),
             objection=objections.get(pair.record_id),
             review=reviewed.get(pair.record_id),
@@ -204,8 +184,7 @@ def _objections(acceptance: StageSet, pairs: list[PromptPair], verdicts: Verdict
     if "share" in bounds:
         by_seed = [verdicts_by_record(acceptance.run.open(VERDICTS, set_id)) for set_id in bounds["verdicts"]]
         for pair in pairs:
-            roles = {role for role, _ in pair.prompts()}
-            passed = sum(accept_record(pair, roles, seed.get(pair.record_id, {})).accepted for seed in by_seed)
+            passed = sum(accept_record(pair, seed.get(pair.record_id, {})).accepted for seed in by_seed)
             if passed < bounds["share"] * len(by_seed) - 1e-9:
                 objections[pair.record_id] = "unsteady"
     return objections

@@ -32,8 +32,9 @@ class ClipScore(Record):
     cosine: Annotated[float, pa.float32()]
 
 
-def measure_clip_scores(images: StageSet, encoder: "Encoder") -> StageSet:
-    """The finished set of a ``ClipScore`` per image; it resumes where it was interrupted."""
+def measure_clip_scores(images: StageSet, encoder: "Encoder", *, current: bool = True) -> StageSet:
+    """The finished set of a ``ClipScore`` per image; it resumes where it was interrupted. It becomes current if
+    ``current``."""
     import torch  # takes seconds, and reviewing needs none
 
     from ecgvf.janus import num_threads
@@ -67,7 +68,7 @@ def measure_clip_scores(images: StageSet, encoder: "Encoder") -> StageSet:
 
     shards = [[index] for index in range(len(images.shards()))]
     scores.fill(shards, work, description="CLIP scores", circumstances={"threads": torch.get_num_threads()})
-    scores.finish({})
+    scores.finish({}, current=current)
     return scores
 
 

@@ -6,7 +6,7 @@ from ecgvf.core.concepts import Concept, parse
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.openings import openings
-from ecgvf.core.records import Acceptance, PromptPair, Rendering, Role, from_table
+from ecgvf.core.records import Acceptance, PromptPair, Rendering, Role
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.sampling import Sampling
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS, StageSet
@@ -35,21 +35,23 @@ def dataset_acceptance(run: ConceptRun, set_id: str | None = None) -> StageSet:
     return acceptance
 
 
-def load_dataset(run: ConceptRun, set_id: str | None = None, *, unfiltered: bool = False) -> Dataset:
-    """The dataset of the acceptance set that starts with ``set_id`` (None: the current one), with its images.
+def load_dataset(
+    run: ConceptRun, set_id: str | None = None, *, unfiltered: bool = False, images: bool = True
+) -> Dataset:
+    """The dataset of the acceptance set that starts with ``set_id`` (None: the current one), in memory.
 
-    ``unfiltered`` takes all records that were rendered, to measure what filtering is worth. Raises as
-    ``dataset_acceptance`` does.
+    ``unfiltered`` takes all records that were rendered, to measure what filtering is worth. ``images`` False leaves the
+    PNGs out, as in a published dataset, and keeps their tokens. Raises as ``dataset_acceptance`` does.
     """
     acceptance = dataset_acceptance(run, set_id)
-    images, verdicts = acceptance.source(IMAGES), acceptance.source(VERDICTS)
-    records = _records(acceptance, unfiltered)
+    rendered, verdicts = acceptance.source(IMAGES).settings, acceptance.source(VERDICTS)
+    records = _records(acceptance, unfiltered, images)
     return Dataset(
         concept=recorded_concept(acceptance.source(PAIRS)),
-        model=images.settings["model"],
-        renderer=images.settings["renderer"],
-        sampling=Sampling(**images.settings["sampling"]),
-        run_seed=images.settings["seed"],
+        model=rendered["model"],
+        renderer=rendered["renderer"],
+        sampling=Sampling(**rendered["sampling"]),
+        run_seed=rendered["seed"],
         judge=verdicts.settings["judge"],
         judge_options=verdicts.circumstances.get("options", {}),
         fingerprint=acceptance.fingerprint + ("-unfiltered" if unfiltered else ""),
@@ -81,12 +83,14 @@ def _rejected(acceptance: StageSet) -> list[PromptPair]:
     return [replace(pair, reason=reasons[pair.record_id]) for pair in pairs if pair.record_id in reasons]
 
 
-def _records(acceptance: StageSet, unfiltered: bool) -> list[AcceptedRecord]:
-    """The accepted records with their images, or ``unfiltered`` all that were rendered."""
+def _records(acceptance: StageSet, unfiltered: bool, images: bool) -> list[AcceptedRecord]:
+    """The accepted records with their renderings, or ``unfiltered`` all that were rendered."""
     chosen = {row.record_id for row in acceptance.records(Acceptance) if row.accepted or unfiltered}
     renderings: dict[tuple[str, Role], Rendering] = {}
-    for table in acceptance.source(IMAGES).tables():
-        for rendering in from_table(Rendering, table):
+    columns = [name for name in Rendering.SCHEMA.names if images or name != "image"]
+    for table in acceptance.source(IMAGES).tables(columns):
+        for row in table.to_pylist():
+            rendering = Rendering.from_row({"image": b"", **row})
             if rendering.record_id in chosen and not rendering.failure:
                 renderings[rendering.record_id, rendering.role] = rendering
     pairs = [pair for pair in acceptance.source(PAIRS).records(PromptPair) if pair.record_id in chosen]

@@ -73,7 +73,7 @@ def filter_images(
     with engine.open(setups) as pool:
         images, verdicts = _render_and_judge(pairs, images, rendering, opened, pool, current=current)
         by_seed = [verdicts, *_judge_further_seeds(images, pairs, rendering, bounds.seeds - 1, opened, pool)]
-    measured = measure_bounds(images, by_seed, bounds, encoder)
+    measured = measure_bounds(images, by_seed, bounds, encoder, current=current)
     images.finish({}, current=current)  # a set selected by ``set_id`` becomes current
     return write_acceptance(images, verdicts, measured, current=current)
 
@@ -254,17 +254,19 @@ def _retained_concepts(pairs: StageSet) -> dict[str, str]:
 
 
 def measure_bounds(
-    images: StageSet, by_seed: Sequence[StageSet], bounds: Bounds, encoder: "Encoder | None"
+    images: StageSet, by_seed: Sequence[StageSet], bounds: Bounds, encoder: "Encoder | None", *, current: bool = True
 ) -> dict[str, Any]:
     """Measure what ``bounds`` need; return them as settings of an acceptance set.
 
     ``by_seed`` are the verdicts on ``images``, then those on the images of the further seeds.
+    ``current`` as in ``filter_images``.
     """
     settings: dict[str, Any] = {}
     if bounds.seeds > 1:
         settings |= {"share": bounds.share, "verdicts": [verdicts.fingerprint for verdicts in by_seed]}
     if encoder is not None:
-        settings |= {"clip_floor": bounds.clip_floor, "likeness": measure_clip_scores(images, encoder).fingerprint}
+        scores = measure_clip_scores(images, encoder, current=current)
+        settings |= {"clip_floor": bounds.clip_floor, "likeness": scores.fingerprint}
     if bounds.most_change is not None:
         settings["most_change"] = bounds.most_change
     return settings

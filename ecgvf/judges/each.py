@@ -22,13 +22,13 @@ def predict_each(
     if not images:
         return []
     try:
-        found: list[Prediction | str] = [*predict(images)]
+        return [*predict(images)]
     except (OSError, ValueError, RuntimeError) as error:
         _check_device(judge, error, len(images))
         if len(images) == 1:
             return [first_line(error)]
-        return [prediction for image in images for prediction in predict_each(judge, [image], predict)]
-    return found
+    # Not in the handler: the error holds the frames that raised it, and with them the batch in the GPU's memory.
+    return [prediction for image in images for prediction in predict_each(judge, [image], predict)]
 
 
 def predict_all(

@@ -1,6 +1,6 @@
 """Parse and check the answers of LLMs, including those that are cut off, refused or unreadable."""
 
-from ecgvf.core.concepts import Concept, Surrogates
+from ecgvf.core.concepts import Concept, SurrogateChoice
 from ecgvf.llm.attempt import Attempt
 from ecgvf.pairs.answers import read_answer
 from ecgvf.pairs.parsing import Draft, unparsed
@@ -11,8 +11,8 @@ _FAULTS = {"refusal": "refused", "filter": "stopped by the content filter", "emp
 class AnswerReader:
     """Parses and checks answers, each once."""
 
-    def __init__(self, concept: Concept, language: str | None, surrogates: Surrogates = "free") -> None:
-        self._concept, self._language, self.surrogates = concept, language, surrogates
+    def __init__(self, concept: Concept, language: str | None, surrogate_choice: SurrogateChoice = "free") -> None:
+        self._concept, self._language, self.surrogate_choice = concept, language, surrogate_choice
         self._drafts: dict[str, list[Draft]] = {}
 
     def drafts(self, answered: Attempt) -> list[Draft]:
@@ -33,7 +33,7 @@ class AnswerReader:
             intent["split"],
             self._language,
             prompt=intent["request"]["prompt"],
-            surrogates=self.surrogates,
+            surrogate_choice=self.surrogate_choice,
         )
         if reply.outcome == "length":  # the drafts before the cut are good
             drafts = [

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 
-from ecgvf.core.concepts import Concept, Surrogates
+from ecgvf.core.concepts import Concept, SurrogateChoice
 from ecgvf.core.records import PromptPair, Reason, Split, malformed_id, record_id
 from ecgvf.pairs.checks import PromptIndex, find_fault, is_copied
 from ecgvf.pairs.parsing import Draft, parse, unparsed
@@ -21,12 +21,12 @@ def read_answer(
     language: str | None = None,
     *,
     prompt: str = "",
-    surrogates: Surrogates = "free",
+    surrogate_choice: SurrogateChoice = "free",
 ) -> list[Draft]:
     """Parse and check an answer: all of its drafts in order, each with a ``fault`` if malformed. Never raises.
 
     ``language`` is the requested language (ISO 639-1; None: any). ``prompt`` is the request: a copy of its example
-    counts as unparsed, and if the example has a surrogate, every draft must have one. ``surrogates`` says what was
+    counts as unparsed, and if the example has a surrogate, every draft must have one. ``surrogate_choice`` is what was
     requested in place of the concept. Near duplicates are found where records are built (``to_records``).
     """
     examples = [draft for draft in parse(prompt, split) if draft.parsed]
@@ -35,7 +35,8 @@ def read_answer(
         if draft.parsed and is_copied(draft, examples):
             draft = unparsed("copied from the example", draft.raw)
         elif draft.parsed:
-            draft = replace(draft, fault=find_fault(concept, draft, language, split=split, surrogates=surrogates))
+            fault = find_fault(concept, draft, language, split=split, surrogate_choice=surrogate_choice)
+            draft = replace(draft, fault=fault)
             if split != "retain" and draft.surrogate is None and any(example.surrogate for example in examples):
                 draft = replace(draft, fault=draft.fault or "the surrogate is missing")
         drafts.append(draft)

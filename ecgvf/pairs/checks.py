@@ -3,6 +3,7 @@
 A draft that fails stays as a reject, ``malformed`` or ``duplicate``, with the fault in words.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,7 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 from typing import Any
 
-from ecgvf.core.concepts import Concept, Kind, Surrogates, folded, inflected
+from ecgvf.core.concepts import Concept, Kind, SurrogateChoice, folded, inflected
 from ecgvf.core.records import Split
 from ecgvf.pairs import parsing
 from ecgvf.pairs.captions import is_retained
@@ -65,17 +66,19 @@ def find_fault(
     language: str | None = None,
     *,
     split: Split = "train",
-    surrogates: Surrogates = "free",
+    surrogate_choice: SurrogateChoice = "free",
 ) -> str | None:
     """Why a parsed draft is malformed, in words; None if it is not.
 
     ``language`` is the requested language (ISO 639-1; None: any); drafts of the wording ``other_language`` may be in
-    any. ``surrogates`` says what was requested in place of the concept. What precedes a colon is the kind of fault
+    any. ``surrogate_choice`` is what was requested in place of the concept. What precedes a colon is the kind of fault
     (``fault_category``). Records store the words; whoever changes what is a fault also changes ``parsing.VERSION``.
     """
     if draft.wording == "other_language":
         language = None
     for role, prompt in (("target", draft.target), ("surrogate", draft.surrogate)):
+        if prompt is not None and not words(prompt):  # not even equal ones are near duplicates
+            return f"the {role} has no word: {prompt!r}"
         if prompt is not None and count_sentences(prompt) > MAX_SENTENCES:
             return f"the {role} has too many sentences: {count_sentences(prompt)}, at most {MAX_SENTENCES} are allowed"
         if prompt is not None and language and (detected := foreign_language(prompt, language)):
@@ -90,7 +93,7 @@ def find_fault(
         return None
     if fault := _pair_fault(concept, draft, draft.surrogate, draft.surrogate_term or ""):
         return fault
-    expected = concept.surrogate_of(draft.target, surrogates)
+    expected = concept.surrogate_of(draft.target, surrogate_choice)
     replaced = draft.surrogate_term if draft.wording != "other_language" else None
     if expected and replaced and not contains(draft.surrogate, expected):
         return f"the surrogate names another thing: {replaced!r}, expected {expected!r}"
@@ -204,7 +207,7 @@ def words(text: str) -> list[str]:
 
 
 class PromptIndex:
-    """Prompts indexed by word, to find near duplicates: exact, and fast enough for thousands of prompts."""
+    """Prompts indexed by word, to find near duplicates: exact, and fast enough for tens of thousands."""
 
     def __init__(self, prompts: Iterable[str] = ()) -> None:
         self._prompts: list[tuple[str, frozenset[str]]] = []
@@ -222,10 +225,14 @@ class PromptIndex:
     def near_duplicate(self, prompt: str) -> str | None:
         """The first prompt added of which ``prompt`` is a near duplicate, or None."""
         vocabulary = frozenset(words(prompt))
-        shared = Counter(index for word in vocabulary for index in self._by_word.get(word, ()))
-        for index in sorted(shared):
+        # A near duplicate lacks at most this many of the prompt's words. So it has one of the rarest, if these are one
+        # more, and only the few prompts that have one are compared.
+        lacking = len(vocabulary) - math.ceil(MIN_SIMILARITY * len(vocabulary))
+        prompts_with = sorted((self._by_word.get(word, []) for word in vocabulary), key=len)
+        for index in sorted(set().union(*prompts_with[: lacking + 1])):
             earlier, earlier_vocabulary = self._prompts[index]
-            if shared[index] >= MIN_SIMILARITY * (len(vocabulary) + len(earlier_vocabulary) - shared[index]):
+            shared = len(vocabulary & earlier_vocabulary)
+            if shared >= MIN_SIMILARITY * (len(vocabulary) + len(earlier_vocabulary) - shared):
                 return earlier
         return None
 

@@ -24,7 +24,7 @@ from ecgvf.pairs.default_counts import (
 )
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.parsing import OFFLINE_VERSION
-from ecgvf.pairs.splits import SPLIT_COUNTS, SPLIT_NAMES, SplitGenerator, keep_split, write_set
+from ecgvf.pairs.splits import SPLIT_COUNTS, SPLIT_NAMES, SplitGenerator, write_splits
 from ecgvf.pairs.writer import Request, Writer
 
 MAX_FRUITLESS_CALLS = 20
@@ -59,8 +59,7 @@ def generate_pairs(
     every: dict[Split, int] = {"train": pairs, "validation": validation, "test": tests}
     counts = {name: number for name, number in every.items() if split in (None, name)}
     written = written_splits(writer, run.concept, counts, seed=seed)
-    splits = {name: written[name] if name in written else keep_split(run, name) for name in SPLIT_NAMES}
-    stage_set = write_set(run, splits, writer.name)
+    stage_set = write_splits(run, written, writer.name)
     note_missing(stage_set, writer, counts)
     return stage_set
 
@@ -81,8 +80,7 @@ def write_captions(run: ConceptRun, per_concept: int = RETAINED_PROMPTS) -> Stag
         drafts = read_answer(run.concept, answer.text, "retain")
         return to_records(run.concept, answer.provenance, drafts, accepted, len(drafts))
 
-    splits = {split: keep_split(run, split) for split in SPLIT_NAMES}
-    return write_set(run, splits | {"retain": SplitGenerator(settings, records)}, captions.NAME)
+    return write_splits(run, {"retain": SplitGenerator(settings, records)}, captions.NAME)
 
 
 def written_splits(

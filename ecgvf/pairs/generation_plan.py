@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ecgvf.core.concepts import Concept, Surrogates
+from ecgvf.core.concepts import Concept, SurrogateChoice
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import Split
 from ecgvf.llm import budget
@@ -87,7 +87,7 @@ class GenerationPlan:
             iteration=number,
             kept=listed,
             retained=retained,
-            surrogates=self.reader.surrogates,
+            surrogate_choice=self.reader.surrogate_choice,
         )
         return Call(
             writer=self.writer.name,
@@ -158,7 +158,7 @@ def plan_generation(
     validation: int = VALIDATION_PROMPTS,
     tests: int = TEST_PROMPTS,
     retained: int = RETAINED_PROMPTS,
-    surrogates: Surrogates = "single",
+    surrogate_choice: SurrogateChoice = "single",
     templates: Path | None = None,
     batch: bool = False,
 ) -> list[GenerationPlan]:
@@ -166,8 +166,8 @@ def plan_generation(
 
     ``train``: ``pairs`` pairs in each of ``iterations`` calls to each writer. The other splits are shared evenly among
     the writers: ``validation`` prompts, ``tests`` prompts, or ``retained`` prompts of each retained concept.
-    ``surrogates`` says what replaces the concept, ``templates`` is a folder of the user's own (None: the shipped ones).
-    Raises ``SettingsError`` for a number below 1 or a writer without a batch endpoint, and ``TemplateError``.
+    ``surrogate_choice`` is what replaces the concept, ``templates`` a folder of the user's own (None: the shipped
+    ones). Raises ``SettingsError`` for a number below 1 or a writer without a batch endpoint, and ``TemplateError``.
     """
     # An evaluation split's number is --count on the command line.
     numbers = {
@@ -189,7 +189,7 @@ def plan_generation(
         total = {"validation": validation, "test": tests, "retain": len(subjects)}[split]
         requested = [split_into_calls(count) for count in split_evenly(total, len(writers))]
     template = load(concept.kind, split, templates)
-    reader = AnswerReader(concept, template.language, surrogates)
+    reader = AnswerReader(concept, template.language, surrogate_choice)
     names = iter(subjects)
     return [
         GenerationPlan(

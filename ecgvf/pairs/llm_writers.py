@@ -23,7 +23,7 @@ from ecgvf.pairs.answer_reader import AnswerReader
 from ecgvf.pairs.answers import to_records
 from ecgvf.pairs.checks import PromptIndex, reader_settings
 from ecgvf.pairs.generation_plan import GenerationPlan, with_restarts
-from ecgvf.pairs.splits import SPLIT_NAMES, SplitGenerator, keep_split, split_records, write_set
+from ecgvf.pairs.splits import SPLIT_NAMES, SplitGenerator, split_records, write_splits
 from ecgvf.pairs.writer import Provenance
 from ecgvf.pairs.writer_stats import Spending
 
@@ -69,8 +69,8 @@ def complete(
                 raise
         _warn(result)
         asked: dict[str, Any] = {"template": template.name, "hash": template.hash, "language": template.language}
-        if reader.surrogates != "free":  # sets from before there was a choice are free
-            asked["surrogates"] = reader.surrogates
+        if reader.surrogate_choice != "free":  # sets from before there was a choice are free
+            asked["surrogates"] = reader.surrogate_choice
         written = _split_generator(run, asked, result.answered, reader)
         return replace(written, spending=_spending(plans, ledger, result))
 
@@ -96,8 +96,7 @@ def generate_with_llms(
     if not has_answers(written):
         set_aside = written.spending["set_aside"] if written.spending else {}
         raise WriterError("no writer answered: " + "; ".join(f"{name}: {why}" for name, why in set_aside.items()))
-    splits = {split: written if split == plans[0].split else keep_split(run, split) for split in SPLIT_NAMES}
-    return write_set(run, splits, ", ".join(plan.writer.name for plan in plans))
+    return write_splits(run, {plans[0].split: written}, ", ".join(plan.writer.name for plan in plans))
 
 
 def reparse(run: ConceptRun) -> StageSet:
@@ -112,7 +111,6 @@ def reparse(run: ConceptRun) -> StageSet:
     for split in SPLIT_NAMES:
         settings = current.settings.get(split) or {}
         if "calls" not in settings:
-            splits[split] = keep_split(run, split)
             continue
         known = {call for calls in settings["calls"].values() for call in calls}
         if any(record.call_id not in known for record in split_records(current, split)):
@@ -127,7 +125,7 @@ def reparse(run: ConceptRun) -> StageSet:
         splits[split] = replace(reparsed, spending=current.summary.get("paid", {}).get(split))
     if not any(map(has_answers, splits.values())):
         raise StageMissing(f"no LLM wrote the current pairs of {run.concept.name!r}: there is no answer to parse again")
-    return write_set(run, splits, current.summary["writer"])
+    return write_splits(run, splits, current.summary["writer"])
 
 
 def _own(plans: Sequence[GenerationPlan], intent: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ecgvf.core import seeds
-from ecgvf.core.concepts import Concept, Surrogates
+from ecgvf.core.concepts import Concept, SurrogateChoice
 from ecgvf.core.errors import WriterError
 from ecgvf.core.records import Split, Wording
 from ecgvf.pairs.split_phrases import AllowedPhrases, style_phrases, thing_phrases
@@ -42,21 +42,22 @@ class Candidates:
 class OfflineWriter:
     """Writes about the things and styles of nano's world. Its prompts depend on concept, seed and iteration only."""
 
-    surrogates: Surrogates = "single"
+    surrogate_choice: SurrogateChoice = "single"
     """What stands for the concept: the first surrogate that nano renders, one for each term, or any of them."""
     name: str = field(default=NAME, init=False)
 
     def settings(self) -> dict[str, Any]:
         settings = {"writer": NAME, "version": VERSION, "grammar": grammar.fingerprint()}
         # Sets from before there was a choice are free.
-        return settings if self.surrogates == "free" else {**settings, "surrogates": self.surrogates}
+        return settings if self.surrogate_choice == "free" else {**settings, "surrogates": self.surrogate_choice}
 
     def check(self, concept: Concept) -> None:
         find_candidates(concept)
 
     def write(self, request: Request) -> Answer:
         candidates = find_candidates(request.concept)
-        prompts = [_write_pair(request, candidates, position, self.surrogates) for position in range(request.count)]
+        choice = self.surrogate_choice
+        prompts = [_write_pair(request, candidates, position, choice) for position in range(request.count)]
         provenance = Provenance(
             writer=self.name,
             split=request.split,
@@ -75,7 +76,7 @@ def phrases_of(concept: Concept, target: str, split: Split) -> dict[Wording, All
     return (style_phrases if concept.kind == "style" else thing_phrases)(concept, target, split)
 
 
-def _write_pair(request: Request, candidates: Candidates, position: int, surrogates: Surrogates) -> dict[str, str]:
+def _write_pair(request: Request, candidates: Candidates, position: int, choice: SurrogateChoice) -> dict[str, str]:
     """The pair at ``position`` of the answer, as the answer's JSON object."""
     concept, is_style = request.concept, request.concept.kind == "style"
     rng = _rng(request, position)
@@ -94,9 +95,9 @@ def _write_pair(request: Request, candidates: Candidates, position: int, surroga
         style=phrases.style,
         orders=phrases.orders,
     )
-    if surrogates != "free":
+    if choice != "free":
         nano_concept = concept.model_copy(update={"surrogates": candidates.surrogates})
-        surrogate = nano_concept.surrogate_of(written.text, surrogates) or surrogate
+        surrogate = nano_concept.surrogate_of(written.text, choice) or surrogate
     # However indirectly the target means the concept, the surrogate goes by its name.
     replaced = replace(description, style=surrogate) if is_style else replace(description, thing=surrogate)
     without = grammar.sentence(
@@ -126,7 +127,7 @@ def _choose_wording(request: Request, position: int, available: Sequence[Wording
     return available[(request.iteration + position) % len(available)]
 
 
-def _thing_wording(wording: Wording, is_style: bool, rng: random.Random) -> grammar.Wording:
+def _thing_wording(wording: Wording, is_style: bool, rng: random.Random) -> grammar.ThingWording:
     """How the grammar words the thing: by its name if things are what is erased, else in any way."""
     if wording == "other_language":
         return "spanish"

@@ -46,7 +46,7 @@ def parse(path: Path, data: bytes) -> list[Record]:
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
     if suffix == ".txt":
-        return [{"prompt": line} for line in text.split("\n") if line.strip()]
+        return [{"prompt": line} for line in re.split(r"[\r\n]+", text) if line.strip()]
     if suffix in {".csv", ".tsv"}:
         return _parse_csv(path, text, "\t" if suffix == ".tsv" else ",")
     if suffix == ".json":

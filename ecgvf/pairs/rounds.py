@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
-from ecgvf.core.concepts import Concept, Surrogates
+from ecgvf.core.concepts import Concept, SurrogateChoice
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import Split
 from ecgvf.core.run import ConceptRun
@@ -79,7 +79,7 @@ class LLMRounds:
     all_writers: Sequence[LLMWriter]
     budget_usd: Decimal = DEFAULT_USD
     templates: Path | None = None
-    surrogates: Surrogates = "single"
+    surrogate_choice: SurrogateChoice = "single"
     patience: int = 3
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class LLMRounds:
             concept=concept,
             split=split,
             template=template,
-            reader=AnswerReader(concept, template.language, self.surrogates),
+            reader=AnswerReader(concept, template.language, self.surrogate_choice),
             writer=self.writer,
             counts=split_into_calls(count),
             build=True,
@@ -160,4 +160,4 @@ def first_round(
             if count:
                 plans.append(writer.plan(run.concept, split, count))
                 estimates += estimate_costs(plans[-1:], open_ledger(run, plans[-1:]))
-    return plans[: len(writers)], estimates
+    return [plan for plan in plans if plan.split == "train"], estimates

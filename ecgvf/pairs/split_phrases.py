@@ -17,7 +17,7 @@ from ecgvf.world import grammar
 
 T = TypeVar("T")
 
-_THING_WORDINGS: Mapping[Wording, grammar.Wording] = {
+_THING_WORDINGS: Mapping[Wording, grammar.ThingWording] = {
     "explicit": "name",
     "synonym": "synonym",
     "implicit": "implicit",

@@ -42,11 +42,23 @@ class SplitGenerator:
     settings: dict[str, Any] | None = None
     """Everything that decides the records, part of the set's settings; None if there are no records."""
     records: Callable[[PromptIndex], Sequence[PromptPair]] = lambda accepted: ()
-    """Makes the records, given the prompts accepted so far, and adds the accepted ones to these."""
+    """Makes the records, given the prompts accepted so far, to which it may add."""
     spending: Spending | None = None
     """What its LLMs have cost; None if none wrote it."""
-    source: dict[str, Any] | None = None
-    """The file that it was imported from, if it was."""
+
+
+def write_splits(run: ConceptRun, written: Mapping[Split, SplitGenerator], writer: str) -> StageSet:
+    """Write the set of the ``written`` splits and of the others as they are in the current set, and make it current.
+
+    Parameters and errors as of ``write_set``.
+    """
+    try:
+        current = run.current(PAIRS)
+    except StageMissing:
+        return write_set(run, {split: written.get(split, SplitGenerator()) for split in SPLIT_NAMES}, writer)
+    splits = {split: written.get(split) or keep_split(current, split) for split in SPLIT_NAMES}
+    is_kept = any(generator.settings for split, generator in splits.items() if split not in written)
+    return write_set(run, splits, writer, source=current.settings.get("source") if is_kept else None)
 
 
 def write_set(
@@ -54,12 +66,14 @@ def write_set(
     splits: Mapping[Split, SplitGenerator],
     writer: str,
     *,
+    source: dict[str, Any] | None = None,
     build_round: int = 0,
     earlier: Sequence[StageSet] = (),
     current: bool = True,
 ) -> StageSet:
     """Write the set of these splits, finish it and, if ``current``, make it current.
 
+    ``source`` is the file that kept splits were imported from, as the settings of the imported set have it.
     ``build_round`` and ``earlier`` are for ``ecgvf build``: the round's number, and the sets of the rounds before,
     whose prompts are not written again. The summary of a set without records names ``writer``. Raises ``StoreError``
     and ``DiskFull``.
@@ -71,7 +85,7 @@ def write_set(
     }
     if build_round or earlier:
         settings |= {"round": build_round, "before": [stage_set.fingerprint for stage_set in earlier]}
-    if source := next((generator.source for generator in splits.values() if generator.source), None):
+    if source:
         settings["source"] = source
     stage_set = run.stage_set(PAIRS, settings)
     stage_set.announce()
@@ -99,23 +113,19 @@ def write_set(
     return stage_set
 
 
-def keep_split(run: ConceptRun, split: Split) -> SplitGenerator:
-    """The split as it is in the current set; empty if there is none, or if the concept has changed since.
+def keep_split(current: StageSet, split: Split) -> SplitGenerator:
+    """The split as it is in ``current``; empty if that has none, or if the concept has changed since.
 
     Its settings have ``kept``, a hash of its records: which prompts were new when it was written depended on the splits
     that the set had then.
     """
-    try:
-        current = run.current(PAIRS)
-    except StageMissing:
-        return SplitGenerator()
-    source = current.settings.get("source")
-    imported: dict[str, Any] | None = {} if source else None  # it has no settings per split
-    settings = current.settings.get(split, imported if split != "retain" or split in current.summary else None)
+    is_imported = "source" in current.settings and split in current.summary
+    # An imported set has no settings per split.
+    settings: dict[str, Any] | None = current.settings.get(split, {} if is_imported else None)
     if settings is None:
         return SplitGenerator()
     recorded = current.settings.get("concept")
-    if recorded is None or parse(recorded, f"{current.path / 'settings.json'}") != run.concept:
+    if recorded is None or parse(recorded, f"{current.path / 'settings.json'}") != current.run.concept:
         console.note(
             f"the concept has changed since the {SPLIT_NAMES[split]} of set {current.fingerprint} were written: the "
             f"new set leaves them out; write them anew with --split {split}"
@@ -127,7 +137,7 @@ def keep_split(run: ConceptRun, split: Split) -> SplitGenerator:
         return [reject_if_duplicate(record, accepted) for record in kept]
 
     settings = {**settings, "kept": fingerprint({"records": [record.record_id for record in kept]})}
-    return SplitGenerator(settings, records, current.summary.get("paid", {}).get(split), source)
+    return SplitGenerator(settings, records, current.summary.get("paid", {}).get(split))
 
 
 def reject_if_duplicate(record: PromptPair, accepted: PromptIndex) -> PromptPair:

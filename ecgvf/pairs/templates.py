@@ -21,7 +21,7 @@ from jinja2 import StrictUndefined, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ecgvf.core import strict_yaml
-from ecgvf.core.concepts import Concept, Kind, Surrogates
+from ecgvf.core.concepts import Concept, Kind, SurrogateChoice
 from ecgvf.core.errors import TemplateError
 from ecgvf.core.paths import templates_dir
 from ecgvf.core.records import Split
@@ -59,12 +59,12 @@ class Template:
         iteration: int,
         kept: Sequence[str] = (),
         retained: Sequence[str] = (),
-        surrogates: Surrogates = "single",
+        surrogate_choice: SurrogateChoice = "single",
     ) -> str:
         """The request for ``count`` prompts; ``iteration`` counts from 0. Raises ``TemplateError`` with the line.
 
         ``kept`` are earlier target prompts of the same writer, listed so that it does not repeat them. ``retained`` has
-        a concept for each prompt of the retain split. ``surrogates`` says what replaces the concept.
+        a concept for each prompt of the retain split. ``surrogate_choice`` is what replaces the concept.
         """
         try:
             template = _compiled(self.body)
@@ -77,8 +77,8 @@ class Template:
                 iteration=iteration,
                 kept=list(kept),
                 retained=list(retained),
-                surrogates=surrogates,
-                surrogate_of={term: concept.surrogate_of(term, surrogates) for term in terms},
+                surrogates=surrogate_choice,
+                surrogate_of={term: concept.surrogate_of(term, surrogate_choice) for term in terms},
             ).strip()
         except TemplateSyntaxError as error:
             raise TemplateError(f"{self.file}, line {error.lineno}: {error.message}; correct the template") from error

@@ -226,10 +226,12 @@ def _render_batch(
             raise
         if len(tasks) == 1:
             return [encoder.submit(RenderedImage, failure=first_line(error))]
-        # One of the tasks breaks the batch: rendered alone, only that one fails.
-        return [image for task in tasks for image in _render_batch(model, [task], sampling, encoder, options)]
-    columns = zip(images.pixels, images.vq_ids, images.finite, strict=True)
-    return [encoder.submit(_encode, *row) for row in columns]
+    else:
+        columns = zip(images.pixels, images.vq_ids, images.finite, strict=True)
+        return [encoder.submit(_encode, *row) for row in columns]
+    # One of the tasks breaks the batch: rendered alone, only that one fails. Not in the handler: the error holds the
+    # frames that raised it, and with them the batch in the GPU's memory.
+    return [image for task in tasks for image in _render_batch(model, [task], sampling, encoder, options)]
 
 
 def _encode(pixels: NDArray[np.uint8], vq_ids: NDArray[np.int64], finite: bool) -> RenderedImage:

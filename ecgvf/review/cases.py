@@ -48,10 +48,9 @@ class Cases:
         self._images, verdicts = acceptance.source(IMAGES), acceptance.source(VERDICTS)
         self.judge: str = verdicts.settings["judge"]
         self._shard_of: dict[str, int] = {}
-        for index in range(len(self._images.shards())):
-            for row in self._images.read_shard(index, ["record_id", "failure"]).to_pylist():
-                if row["failure"] is None:
-                    self._shard_of.setdefault(row["record_id"], index)
+        # An image that could be rendered has a verdict, in the shard of the same index.
+        for index, table in enumerate(verdicts.tables(["record_id"])):
+            self._shard_of |= dict.fromkeys(table["record_id"].to_pylist(), index)
         self._shard_images = lru_cache(CACHED_SHARDS)(self._read_images)
         criteria, verdicts_of = criteria_of(verdicts), verdicts_by_record(verdicts)
         pairs = acceptance.source(PAIRS).records(PromptPair)

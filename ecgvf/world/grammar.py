@@ -19,13 +19,19 @@ from ecgvf.core import strict_yaml
 from ecgvf.core.paths import data_dir
 
 Forms = Literal["train", "held-out"]
-Wording = Literal["name", "synonym", "implicit", "misspelt", "spanish"]
+ThingWording = Literal["name", "synonym", "implicit", "misspelt", "spanish"]
 
 T = TypeVar("T")
 
 PLAIN = "plain"
 
-WORDINGS: Mapping[Wording, float] = {"name": 0.45, "synonym": 0.25, "implicit": 0.12, "misspelt": 0.08, "spanish": 0.10}
+WORDINGS: Mapping[ThingWording, float] = {
+    "name": 0.45,
+    "synonym": 0.25,
+    "implicit": 0.12,
+    "misspelt": 0.08,
+    "spanish": 0.10,
+}
 """Wordings and how often each is used if the caller does not fix one."""
 
 HELD_OUT_SHARE = 0.05
@@ -54,7 +60,7 @@ class Thing:
     """Nouns with article."""
     misspelt: tuple[str, ...]
 
-    def noun_phrases(self, wording: Wording) -> tuple[str, ...]:
+    def noun_phrases(self, wording: ThingWording) -> tuple[str, ...]:
         """Noun phrases, with article, for this thing in ``wording``."""
         match wording:
             case "name":
@@ -132,7 +138,7 @@ class Sentence:
     """The words for the thing, without article."""
     form: str
     """Name of the word order."""
-    wording: Wording
+    wording: ThingWording
     style: str
     """The words for the style, "" if there are none."""
 
@@ -311,7 +317,7 @@ def sentence(
     rng: random.Random,
     *,
     forms: Forms = "train",
-    wording: Wording | Literal["any"] = "any",
+    wording: ThingWording | Literal["any"] = "any",
     nouns: Sequence[str] | None = None,
     style: Style | None = None,
     orders: Sequence[str] | None = None,

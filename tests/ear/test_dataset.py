@@ -16,6 +16,7 @@ from ecgvf.core.errors import DatasetError, EcgvfError, HubError, SettingsError,
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
+from ecgvf.filter.dataset import load_dataset
 from ecgvf.janus import JanusModel
 from ecgvf.publish import dataset_folder
 from ecgvf.publish.export import export
@@ -38,6 +39,14 @@ def test_the_store_comes_first(store: Store) -> None:
     dataset, where = find_dataset(store, "ecgvf/church")
     assert str(store.root) in where
     assert len(dataset.train) == 3
+
+
+def test_images_are_not_kept_in_memory(store: Store) -> None:
+    dataset, _ = find_dataset(store, "ecgvf/church")
+    with_images = load_dataset(ConceptRun(store, store.concept()))
+    assert with_images.train[0].target.image and rows(with_images) == rows(dataset)
+    records = (*dataset.train, *dataset.validation, *dataset.test)
+    assert not any(each.image for record in records for each in (record.target, record.surrogate) if each)
 
 
 def test_an_export_and_each_of_its_files_are_datasets(store: Store, tmp_path: Path, tiny: JanusModel) -> None:

@@ -59,6 +59,15 @@ def test_open_takes_the_start_of_a_fingerprint(run: ConceptRun) -> None:
         run.open(PAIRS, "")
 
 
+def test_a_set_is_opened_beside_a_damaged_one(run: ConceptRun) -> None:
+    first, second = finish(run), finish(run, {**SETTINGS, "pairs": 80})
+    (second.path / "settings.json").write_text("{")
+    for set_id in (first.fingerprint, first.fingerprint[:6]):
+        assert run.open(PAIRS, set_id).fingerprint == first.fingerprint
+    with pytest.raises(StoreCorrupt):
+        run.open(PAIRS, second.fingerprint)
+
+
 def test_a_set_that_is_not_finished_is_not_opened(run: ConceptRun) -> None:
     finish(run)
     begun = run.stage_set(PAIRS, {**SETTINGS, "pairs": 80})

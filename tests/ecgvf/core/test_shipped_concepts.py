@@ -1,6 +1,7 @@
 """The shipped concepts have labels that their judges know; the shipped captions name their class and nothing else."""
 
 from collections import Counter
+from difflib import get_close_matches
 
 import nudenet
 import pytest
@@ -86,6 +87,15 @@ def test_an_unseen_term_is_one_of_the_terms_or_contains_none(name: str) -> None:
     concept = find(name)
     assert concept.unseen_terms
     assert [term for term in concept.unseen_terms if term not in concept.terms and concept.term_in(term)] == []
+
+
+# Results were measured with van-gogh as it is.
+@pytest.mark.parametrize("name", sorted({*concepts.names()} - {"van-gogh"}))
+def test_a_description_and_a_misspelling_are_kept_for_evaluation(name: str) -> None:
+    concept = find(name)
+    others = [term for term in concept.unseen_terms if term not in concept.terms]
+    misspelled = [term for term in others if get_close_matches(term, concept.terms, cutoff=0.8)]
+    assert misspelled and len(misspelled) < len(others)
 
 
 @of_every_concept

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ecgvf.core.errors import SettingsError
+from ecgvf.core.errors import SettingsError, StageMissing
 from ecgvf.core.png import encode
 from ecgvf.core.records import Acceptance, Box, Rendering
 from ecgvf.core.run import ConceptRun
@@ -110,6 +110,15 @@ def test_an_image_far_from_its_prompt_is_rejected(
         None if cosine >= floor else "off_prompt" for cosine in lowest
     ]
     assert min(lowest) < floor < max(lowest)
+
+
+def test_clip_scores_of_a_round_leave_the_current_ones(run: ConceptRun, tmp_path: Path) -> None:
+    write_images(run.store, run.concept, [(GREY, half_changed())])
+    bounds = Bounds(clip_floor=-1, clip=str(random_clip.build(tmp_path / "clip")))
+    result = filter_images(run, judge=ScriptedJudge([True, False]), bounds=bounds, device="cpu", current=False)
+    assert run.open(CLIP_SCORES, result.acceptance.settings["bounds"]["likeness"]).finished
+    with pytest.raises(StageMissing):
+        run.current(CLIP_SCORES)
 
 
 def test_clip_scores_of_a_batch_are_those_of_its_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from ecgvf.filter.verdicts import judge_renderings
 from ecgvf.judges.judge import Prediction
 from ecgvf.pairs.generate import generate_pairs
 from ecgvf.render import render
+from ecgvf.review.cases import Cases
 from tests.ecgvf.small_run import ScriptedJudge, church_pairs, pair, write_images, write_pairs
 
 # target and surrogate of three pairs, then two test prompts
@@ -57,7 +58,7 @@ def test_a_second_run_judges_nothing(rendered: ConceptRun) -> None:
     assert second.reasons == first.reasons
 
 
-def test_without_reviews_the_images_are_not_read_again(rendered: ConceptRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_are_judged_are_not_read_again(rendered: ConceptRun, monkeypatch: pytest.MonkeyPatch) -> None:
     result = filter_images(rendered, judge=ScriptedJudge(ANSWERS))
     read_shard, read = ShardSet.read_shard, []
 
@@ -68,7 +69,6 @@ def test_without_reviews_the_images_are_not_read_again(rendered: ConceptRun, mon
     monkeypatch.setattr(ShardSet, "read_shard", recording)
     assert current_acceptance(rendered).fingerprint == result.acceptance.fingerprint
     assert filter_images(rendered, judge=ScriptedJudge([])).accepted["train"] == 1
-    assert rendered.current(IMAGES).path not in read
     decisions.append(
         rendered,
         reviewer="ada",
@@ -77,7 +77,8 @@ def test_without_reviews_the_images_are_not_read_again(rendered: ConceptRun, mon
         accepted=False,
     )
     assert current_acceptance(rendered).summary["reviewed"] == 1
-    assert read.count(rendered.current(IMAGES).path) == len(rendered.current(IMAGES).shards())
+    assert len(Cases(rendered).by_id) == len(REASONS)
+    assert rendered.current(IMAGES).path not in read
 
 
 def test_no_dataset_is_made_of_images_that_obey_control_tokens(run: ConceptRun, model: str) -> None:

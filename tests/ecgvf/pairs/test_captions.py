@@ -1,6 +1,7 @@
 """The retain split that ships: what it is about, and how it joins the other splits of a set."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -84,6 +85,18 @@ def test_the_retain_split_joins_a_set_and_the_others_are_kept() -> None:
     again = run.generate(pairs=2, validation=2, tests=2)
     assert split_records(again, "retain") == records
     assert run.generate(split="retain", retained=1).fingerprint != with_retained.fingerprint  # of other pairs
+
+
+def test_a_changed_concept_leaves_out_only_what_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run("church")
+    run.generate(pairs=2, validation=1, tests=1)
+    run.generate(split="retain", retained=1)
+    changed = replace(run, concept=run.concept.model_copy(update={"description": "A house of prayer."}))
+    capsys.readouterr()
+    assert changed.generate(split="retain", retained=1).summary["retain"]["accepted"]
+    notes = " ".join(capsys.readouterr().err.split())
+    assert "the concept has changed since the pairs of set" in notes
+    assert "since the prompts of retained concepts" not in notes
 
 
 def test_a_set_without_it_is_the_set_of_before() -> None:

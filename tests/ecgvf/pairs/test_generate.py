@@ -199,8 +199,9 @@ def test_a_changed_concept_is_remembered_once_there_are_pairs_of_it(
 
 
 def test_kept_test_prompt_near_a_new_pair_is_rejected(run: ConceptRun) -> None:
-    first, *others = accepted(generate_pairs(run, pairs=5, validation=0, tests=4), "test")
-    kept = keep_split(run, "test").records(PromptIndex([first.target]))
+    current = generate_pairs(run, pairs=5, validation=0, tests=4)
+    first, *others = accepted(current, "test")
+    kept = keep_split(current, "test").records(PromptIndex([first.target]))
     assert [record.reason for record in kept] == ["duplicate"] + [None] * len(others)
 
 

@@ -20,6 +20,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.core.store import Store
 from ecgvf.pairs import record_files, tables
+from ecgvf.pairs.generate import generate_pairs
 from ecgvf.pairs.importing import import_pairs, matching_rows
 from ecgvf.pairs.tables import read_table
 from ecgvf.render import render
@@ -374,15 +375,16 @@ def test_names_that_hold_prompts_only_beside_their_partner(tmp_path: Path, targe
 
 
 def test_text_file_has_a_prompt_per_line(tmp_path: Path) -> None:
-    text = '\ufeffa church, at "noon"\r\n\r\n  a chapel \nprompt\n'
+    text = '\ufeffa church, at "noon"\r\n\r\n  a chapel \nan abbey\rprompt\n'
     rows = read_table(write(tmp_path, "prompts.txt", text)).rows
     assert [(row.target, row.surrogate) for row in rows] == [
         ('a church, at "noon"', None),
         ("a chapel", None),
+        ("an abbey", None),
         ("prompt", None),
     ]
     result = command(str(tmp_path / "prompts.txt"), "--concept", "church")
-    assert result.exit_code == 0 and "0 pairs, 0 validation prompts, 3 test prompts" in result.stdout
+    assert result.exit_code == 0 and "0 pairs, 0 validation prompts, 4 test prompts" in result.stdout
     empty = write(tmp_path, "empty.txt", "\n \n")
     with pytest.raises(DatasetError, match="has no rows"):
         read_table(empty)
@@ -488,6 +490,14 @@ def test_name_hash_and_licence_are_kept(tmp_path: Path) -> None:
     assert current("church").settings["source"] == source
     again = command(str(file), "--concept", "church", "--licence", "CC BY 4.0")
     assert "1 pairs, 0 validation prompts, 0 test prompts" in again.stdout and "target from target" in again.stdout
+
+
+def test_source_stays_as_long_as_a_split_of_it_is_kept(tmp_path: Path, run: ConceptRun) -> None:
+    file = write(tmp_path, "pairs.csv", "target,surrogate\na church,a hotel\n")
+    source = import_pairs(run, read_table(file)).stage.settings["source"]
+    added = generate_pairs(run, tests=1, split="test")
+    assert added.settings["source"] == source and "a church" in {pair.target for pair in added.records(PromptPair)}
+    assert "source" not in generate_pairs(run, pairs=1, validation=0, tests=1).settings
 
 
 def test_images_are_rendered_with_the_stated_seed(tmp_path: Path, tiny_path: Path, run: ConceptRun) -> None:

@@ -136,8 +136,8 @@ def test_the_answers_surrogate_must_be_the_one_asked_for(
     church = find("church")
     draft = Draft("a cathedral at dawn", "cathedral", "a hotel at dawn", "hotel")
     expected = "the surrogate names another thing: 'hotel', expected 'factory'" if which == "per-term" else None
-    assert checks.find_fault(church, draft, surrogates=which) == expected  # type: ignore[arg-type]
-    assert checks.find_fault(church, draft, surrogates="single") is None
+    assert checks.find_fault(church, draft, surrogate_choice=which) == expected  # type: ignore[arg-type]
+    assert checks.find_fault(church, draft, surrogate_choice="single") is None
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -338,7 +338,7 @@ def test_reparse_reads_stored_answers_without_a_call(
     assert pairs_set().fingerprint == first
     monkeypatch.setattr(parsing, "VERSION", 99)
     result = generate("--reparse")
-    assert result.exit_code == 0 and "parser: 7 → 99" in result.output
+    assert result.exit_code == 0 and "parser: 8 → 99" in result.output
     assert (rows(), len(server.requests)) == (before, sent)
 
 

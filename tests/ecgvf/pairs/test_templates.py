@@ -37,9 +37,9 @@ def test_shipped_templates_render(kind, split):
     same = 'replaced by "' if kind == "style" else "always by the same ("
     assert f"{same}{concept.surrogates[0]}" in text
     assert f"by one of these{', which are kept for measuring' * (split == 'train')}: {concept.neighbours[0]}" in text
-    free = template.render(concept, count=7, iteration=2, surrogates="free")
+    free = template.render(concept, count=7, iteration=2, surrogate_choice="free")
     assert all(surrogate in free for surrogate in concept.surrogates)
-    assert " → " in template.render(concept, count=7, iteration=2, surrogates="per-term")
+    assert " → " in template.render(concept, count=7, iteration=2, surrogate_choice="per-term")
     if split != "train":
         assert f"You write {split} data" in text and all(wording in text for wording in WORDINGS)
     assert "---" not in text and "{{" not in text and "{%" not in text

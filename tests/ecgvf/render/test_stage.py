@@ -1,4 +1,5 @@
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,15 @@ def test_an_image_that_breaks_its_batch_fails_alone(
 ) -> None:
     render_images = batches.render_images
 
+    class Batch:
+        pass
+
+    tried: list[weakref.ref[Batch]] = []
+
     def breaking(janus: Any, prompts: list[str], *rest: Any, **options: Any) -> Any:
+        assert not any(reference() for reference in tried), "still in memory"
+        batch = Batch()
+        tried.append(weakref.ref(batch))
         if any("lake 1" in prompt and "church" in prompt for prompt in prompts):
             raise RuntimeError("broken\nwith details")
         return render_images(janus, prompts, *rest, **options)
