@@ -8,14 +8,14 @@ run.json              settings, losses, versions and times; written last, when t
 checkpoint.pt         the state from which an interrupted run resumes; deleted when the run is finished
 """
 
-import io
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -24,7 +24,7 @@ from ear.method.lora import LORA_FILE
 from ear.method.retrained import MODEL_FILE
 from ecgvf.core import console
 from ecgvf.core.errors import AdapterError
-from ecgvf.core.files import pretty_json, require_local, write_atomic
+from ecgvf.core.files import pretty_json, require_local, stream_atomic, write_atomic
 from ecgvf.core.hub import REPO, hub_errors
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint, versions
@@ -78,9 +78,7 @@ class TrainingRun:
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write the state from which an interrupted run resumes, whole or not at all; ``checkpoint`` reads it."""
-        buffer = io.BytesIO()
-        torch.save(dict(state), buffer)
-        write_atomic(self._checkpoint, buffer.getvalue())
+        stream_atomic(self._checkpoint, partial(_save, dict(state)))
 
     def checkpoint(self) -> dict[str, Any] | None:
         """The last saved state of an interrupted run, or None. Raises ``AdapterError`` for a damaged file."""
@@ -118,6 +116,13 @@ class TrainingRun:
     @property
     def _checkpoint(self) -> Path:
         return self.path / "checkpoint.pt"
+
+
+def _save(state: dict[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:  # the archive, closed before it is whole; what kept it from being written came first
+        raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def open_run(run: ConceptRun, recipe: str, settings: Mapping[str, Any], seed: int) -> TrainingRun:

@@ -22,8 +22,9 @@ from ear.method.steps import WindowSteps
 from ear.method.teacher import Teacher
 from ecgvf.janus import JanusModel, Sampling
 
-CHECKPOINT_SECONDS = 15.0
-"""Minimum time between two checkpoints."""
+CHECKPOINT_SECONDS, SAVE_SECONDS = 15.0, 0.75
+"""Minimum time between two checkpoints, if saving takes up to ``SAVE_SECONDS``; if it takes longer, so does the time
+between two, in proportion: at most a twentieth of a training is spent on saving."""
 
 
 def train(
@@ -64,17 +65,18 @@ def train(
             group=group,
             teacher=Teacher(model, resolved),
         )
-    saved = time.monotonic()
+    saved, wait = time.monotonic(), CHECKPOINT_SECONDS
     began = saved - state.log.seconds
     for round_ in training_rounds(pairs, resolved, seed)[state.rounds :]:
         steps.train_round(round_)
         if state.finished(resolved.recipe):
             break
         state.rounds += 1
-        if run is not None and group.is_main and time.monotonic() - saved > CHECKPOINT_SECONDS:
-            saved = time.monotonic()
-            state.log.seconds = saved - began
+        if run is not None and group.is_main and (now := time.monotonic()) - saved > wait:
+            state.log.seconds = now - began
             run.save_checkpoint(state.checkpoint())
+            saved = time.monotonic()
+            wait = CHECKPOINT_SECONDS * max(1.0, (saved - now) / SAVE_SECONDS)
     for weight in state.adapter.weights:
         weight.requires_grad_(False)
     state.log.seconds = time.monotonic() - began
