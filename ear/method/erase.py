@@ -15,7 +15,7 @@ from ear.method.log import TrainingLog
 from ear.method.lora import LORA_FILE
 from ear.method.loss_plot import plot_losses
 from ear.method.pairs import TrainingPair, report_pairs, training_pairs
-from ear.method.parallel import process_group
+from ear.method.parallel import ProcessGroup, process_group
 from ear.method.precision import compute_dtype, computes_in_bfloat16
 from ear.method.progress import TrainingProgress
 from ear.method.prompt_recipes import write_prompt_adapter
@@ -88,7 +88,12 @@ def erase(
     if len(seeds) > 1 and not recipe.depends_on_seed:
         console.note(f"recipe {recipe.name} is deterministic: only seed {seeds[0]} is trained")
         seeds = seeds[:1]
-    process_group(model.device)  # joined before anything is rendered
+    group = process_group(model.device)  # joined before anything is rendered
+    if group.count > 1 and recipe.trajectory == "streams":
+        raise RecipeError(
+            f"recipe {recipe.name}: the released loop trains in a single process, not in {group.count}: start it "
+            "without a launcher"
+        )
     pairs = training_pairs(dataset, model, resolved.recipe.pairs)
     report_pairs(datasets, recipe.pairs)
     # With a shipped or exported dataset, the store may have no last concept yet.
@@ -99,7 +104,7 @@ def erase(
     if recipe.mixed_precision == "bf16" and not computes_in_bfloat16(recipe, model.device):
         settings |= {"compute_dtype": compute_dtype(recipe, model)}  # another adapter than the recipe's
     runs = [open_run(ConceptRun(store, concept), recipe.name, settings, seed) for seed in seeds]
-    erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watchers)
+    erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watchers, group)
     return [run if run.finished else erasure.train(run, seed) for run, seed in zip(runs, seeds, strict=True)]
 
 
@@ -114,6 +119,7 @@ class _Erasure:
     pairs: Sequence[TrainingPair]
     settings: Mapping[str, Any]
     watchers: Sequence[Watch]
+    group: ProcessGroup
     _rehearsals: dict[int, RehearsalSet] = field(default_factory=dict)
     """Number of threads → the rehearsal set: the number decides how its frozen states are rounded."""
 
@@ -124,8 +130,7 @@ class _Erasure:
         description = f"erasing {self.dataset.concept.name}, seed {seed}"
         # Set even if it is this already: whether it was ever set decides how gradients are rounded (decision 0009).
         with num_threads(threads):
-            group = process_group(self.model.device)
-            with group.main_process_first():
+            with self.group.main_process_first():
                 rehearsal = self._rehearsal(threads) if recipe.retention else None
             rehearsal_seconds = time.monotonic() - started
             with console.progress(description, most_steps(len(self.pairs), self.resolved)) as bar:
@@ -133,7 +138,7 @@ class _Erasure:
 
                 def watch(state: TrainingState) -> None:
                     progress(state.log)
-                    if group.is_main:
+                    if self.group.is_main:
                         for watcher in self.watchers:
                             watcher(run, state)
 
@@ -145,6 +150,7 @@ class _Erasure:
                     sampling=self.dataset.sampling,
                     rehearsal=rehearsal,
                     run=run,
+                    group=self.group,
                     watch=watch,
                 )
         if not log.steps:
@@ -152,8 +158,8 @@ class _Erasure:
                 f"no window's loss exceeds the threshold τ {recipe.threshold:g}: no step was taken, and the adapter "
                 "changes nothing"
             )
-        with group.main_process_first():
-            if group.is_main:
+        with self.group.main_process_first():
+            if self.group.is_main:
                 self._save(run, seed, threads, adapter, log, rehearsal_seconds + log.seconds)
         return replace(run, new=True)
 
@@ -168,12 +174,11 @@ class _Erasure:
         adapter.save(run.path / (LORA_FILE if recipe.adapter == "lora" else ADAPTER_FILE), facts, self.model.dtype)
         plot_losses(run, log, self.resolved)
         summary = _summary(log, round(seconds, 1))
-        device = self.model.device
         circumstances = {
             "threads": threads,
-            "device": device.type,
+            "device": self.model.device.type,
             "compute_dtype": compute_dtype(recipe, self.model),
-            "processes": process_group(device).count,
+            "processes": self.group.count,
         }
         pair_ids = [pair.record_id for pair in self.pairs]
         run.finish({**facts, "circumstances": circumstances, **summary, "pairs": pair_ids})

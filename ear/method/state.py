@@ -7,7 +7,7 @@ import torch
 
 from ear.method.adapter import Adapter, new_adapter
 from ear.method.log import TrainingLog
-from ear.method.parallel import ProcessGroup, process_group
+from ear.method.parallel import ProcessGroup
 from ear.method.precision import computes_in_bfloat16
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ecgvf.core.errors import AdapterError, RecipeError
@@ -27,12 +27,16 @@ class TrainingState:
     """Samples the streams of the released loop; other recipes derive a seed for each purpose."""
     bfloat16: bool
     """Whether forward and backward passes are autocast to bfloat16."""
+    group: ProcessGroup
+    """The processes that take each step together."""
     log: TrainingLog = field(default_factory=TrainingLog)
     rounds: int = 0
     """Finished rounds."""
 
     @classmethod
-    def start(cls, model: JanusModel, resolved: ResolvedRecipe, seed: int) -> Self:
+    def start(
+        cls, model: JanusModel, resolved: ResolvedRecipe, seed: int, group: ProcessGroup = ProcessGroup()
+    ) -> Self:
         """The state before the first round. Raises ``RecipeError`` for a model whose layers have other names."""
         recipe = resolved.recipe
         dtype = torch.float32 if recipe.weight_dtype == "float32" else model.dtype
@@ -40,19 +44,19 @@ class TrainingState:
         adapter = new_adapter(model, resolved.layer_range, recipe.modules, dtype, rank=rank, seed=seed)
         optimizer = torch.optim.Adam(adapter.weights, lr=recipe.learning_rate)
         generator = torch.Generator(model.device).manual_seed(PUBLISHED_SEED)
-        return cls(adapter, optimizer, generator, computes_in_bfloat16(recipe, model.device))
+        return cls(adapter, optimizer, generator, computes_in_bfloat16(recipe, model.device), group)
 
-    def step(self, loss: torch.Tensor, learning_rate: float, group: ProcessGroup) -> None:
+    def step(self, loss: torch.Tensor, learning_rate: float) -> None:
         """Take a step of Adam on this process's share of the loss. Raises ``RecipeError`` if the loss is not finite."""
         whole = loss.detach().clone()
-        group.sum_([whole])
+        self.group.sum_([whole])
         if not torch.isfinite(whole):
             raise self.divergence_error("the loss", learning_rate)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        group.sum_(weight.grad for weight in self.adapter.weights if weight.grad is not None)
+        self.group.sum_(weight.grad for weight in self.adapter.weights if weight.grad is not None)
         self.optimizer.step()
 
     def finished(self, recipe: Recipe) -> bool:
@@ -77,7 +81,7 @@ class TrainingState:
             "log": self.log.json(),
             "rounds": self.rounds,
             "threads": torch.get_num_threads(),
-            "processes": process_group(self.generator.device).count,
+            "processes": self.group.count,
         }
 
     @torch.no_grad()
@@ -98,7 +102,7 @@ class TrainingState:
                 f"this training was begun on {begun_on}, in another precision: resume on such a CPU, or delete "
                 "checkpoint.pt"
             )
-        begun, count = checkpoint["processes"], process_group(self.generator.device).count
+        begun, count = checkpoint["processes"], self.group.count
         if begun != count:
             raise AdapterError(
                 f"this training was begun with {begun} process(es) and not {count}: resume with as many, "

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from ear.method.adapter import Adapter
 from ear.method.log import TrainingLog
 from ear.method.pairs import TrainingPair
-from ear.method.parallel import process_group
+from ear.method.parallel import ProcessGroup
 from ear.method.published import PublishedSteps
 from ear.method.recipe import ResolvedRecipe
 from ear.method.retention import RehearsalSet
@@ -36,6 +36,7 @@ def train(
     sampling: Sampling = Sampling(),
     rehearsal: RehearsalSet | None = None,
     run: TrainingRun | None = None,
+    group: ProcessGroup = ProcessGroup(),
     watch: Callable[[TrainingState], object] = lambda state: None,
 ) -> tuple[Adapter, TrainingLog]:
     """Train an adapter that erases the concept. ``model`` is left as it was.
@@ -44,12 +45,11 @@ def train(
     its checkpoint, saves new checkpoints, and ends as an uninterrupted training would. ``watch`` is called after each
     window, and once after resuming. Raises ``RecipeError`` if a loss or the logits of a rollout are not finite.
     """
-    state = TrainingState.start(model, resolved, seed)
+    state = TrainingState.start(model, resolved, seed, group)
     if run is not None and (checkpoint := run.checkpoint()) is not None:
         state.restore(checkpoint)
         watch(state)
     steps: WindowSteps | PublishedSteps
-    group = process_group(model.device)
     if resolved.recipe.trajectory == "streams":
         steps = PublishedSteps(model, resolved, sampling, state, watch)
     else:
@@ -62,7 +62,6 @@ def train(
             state=state,
             total_windows=count_windows(len(pairs), resolved),
             watch=watch,
-            group=group,
             teacher=Teacher(model, resolved),
         )
     saved, wait = time.monotonic(), CHECKPOINT_SECONDS

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from ear.dataset import find_dataset
 from ear.method.erase import erase
 from ear.method.parallel import ProcessGroup, process_group
 from ear.method.recipe import Recipe
-from ear.method.recipes import ON_POLICY, WINDOWED_KL
+from ear.method.recipes import ON_POLICY, PUBLISHED, WINDOWED_KL
 from ear.method.runs import TrainingRun
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import RecipeError
 from ecgvf.core.store import Store
-from ecgvf.janus import load
+from ecgvf.janus import JanusModel, load
 
 SMALL = {"rehearsed": 4, "rehearsed_per_step": 2, "mixed_precision": "no"}
 RECIPES: dict[str, Recipe] = {
@@ -89,16 +92,28 @@ def test_two_processes_train_what_one_does(
 
 
 def test_each_process_of_a_launcher_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CUDA graphs are captured, and NCCL's barriers wait, on the current device: it is set before they are joined."""
+    """CUDA graphs are captured, and NCCL's barriers wait, on the current device: it is set before they are joined.
+
+    They wait while the main process renders what is rehearsed, which may take hours.
+    """
     calls: list[object] = []
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(torch.cuda, "set_device", calls.append)
     monkeypatch.setattr(distributed, "is_initialized", lambda: "nccl" in calls)
-    monkeypatch.setattr(distributed, "init_process_group", calls.append)
+    monkeypatch.setattr(distributed, "init_process_group", lambda backend, timeout: calls.extend([backend, timeout]))
     monkeypatch.setattr(distributed, "get_rank", lambda: 1)
     device = torch.device("cuda:1")
     assert process_group(device) == process_group(device) == ProcessGroup(1, 2)
-    assert calls == [device, "nccl", device]
+    assert calls == [device, "nccl", timedelta(days=1), device]
+
+
+def test_the_released_loop_is_refused_to_several_processes(
+    store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It shares nothing: each process would train all of it."""
+    monkeypatch.setattr("ear.method.erase.process_group", lambda device: ProcessGroup(1, 2))
+    with pytest.raises(RecipeError, match=r"recipe published: .* a single process, not in 2: start it without a laun"):
+        erase(store, [dataset], tiny, PUBLISHED, [0])
 
 
 def test_shares_are_disjoint_and_whole() -> None:
