@@ -156,8 +156,9 @@ class WindowSteps:
         return loss * len(own) / len(batch)
 
     def _zero_loss(self) -> Tensor:
-        """A loss whose gradients are 0, for a process without an image in this step: all must sum the same tensors."""
-        zeros = [weight.sum() * 0.0 for weight in self.state.adapter.weights]
+        """A loss whose gradients are 0, for a process without an image in this step: all must sum the same tensors, of
+        the same dtypes."""
+        zeros = [weight.sum().float() * 0.0 for weight in self.state.adapter.weights]
         return torch.stack(zeros).sum()
 
     def _summed(self, loss: Tensor) -> float:
