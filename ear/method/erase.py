@@ -77,8 +77,9 @@ def erase(
     same ``compute_dtype`` and the same number of threads and processes write equal bytes, and an interrupted run
     resumes with the number of threads that it began with.
 
-    Raises ``AdapterError`` as ``TrainingState.restore`` does, ``DatasetError`` as ``combine``, ``training_pairs`` and
-    ``rehearsal_set`` do, and ``RecipeError`` as ``resolve``, ``train`` and ``write_prompt_adapter`` do.
+    Raises ``AdapterError`` as ``train`` does, ``DatasetError`` as ``combine``, ``training_pairs`` and ``rehearsal_set``
+    do, ``JudgeError`` as ``rehearsal_set`` does, ``RecipeError`` as ``resolve``, ``train`` and ``write_prompt_adapter``
+    do, and for the released loop in several processes, and ``StoreError`` as ``open_run`` does.
     """
     dataset = combine(datasets)
     if isinstance(recipe, PromptRecipe):

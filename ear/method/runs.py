@@ -78,7 +78,7 @@ class TrainingRun:
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write the state from which an interrupted run resumes, whole or not at all; ``checkpoint`` reads it."""
-        stream_atomic(self._checkpoint, partial(_save, dict(state)))
+        stream_atomic(self.checkpoint_file, partial(_save, dict(state)))
 
     def checkpoint(self) -> dict[str, Any] | None:
         """The last saved state of an interrupted run, or None. Raises ``AdapterError`` for a damaged file."""
@@ -86,13 +86,13 @@ class TrainingRun:
 
     def _load_checkpoint(self, *, mmap: bool) -> dict[str, Any] | None:
         """As ``checkpoint``; with ``mmap``, no tensor is read before it is used."""
-        if not self._checkpoint.is_file():
+        if not self.checkpoint_file.is_file():
             return None
         try:
-            state: dict[str, Any] = torch.load(self._checkpoint, map_location="cpu", weights_only=True, mmap=mmap)
+            state: dict[str, Any] = torch.load(self.checkpoint_file, map_location="cpu", weights_only=True, mmap=mmap)
             return state
         except Exception as error:  # torch raises many kinds for a damaged archive
-            raise AdapterError(f"{self._checkpoint} is damaged: delete it, and the run starts anew") from error
+            raise AdapterError(f"{self.checkpoint_file} is damaged: delete it, and the run starts anew") from error
 
     @property
     def threads(self) -> int | None:
@@ -103,7 +103,7 @@ class TrainingRun:
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Write run.json, after the adapter was written, and delete the checkpoint."""
         write_atomic(self.path / "run.json", pretty_json(facts))
-        for leftover in (self._checkpoint, *self.path.glob("*.tmp")):
+        for leftover in (self.checkpoint_file, *self.path.glob("*.tmp")):
             leftover.unlink(missing_ok=True)
 
     def finish_untrained(self, facts: Mapping[str, Any]) -> None:
@@ -114,7 +114,8 @@ class TrainingRun:
         self.finish({**facts, **nothing, "seed": 0, "ended": ended, "versions": versions(), "circumstances": {}})
 
     @property
-    def _checkpoint(self) -> Path:
+    def checkpoint_file(self) -> Path:
+        """Where ``save_checkpoint`` writes."""
         return self.path / "checkpoint.pt"
 
 

@@ -1,6 +1,7 @@
 """Everything that changes while training."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -15,6 +16,9 @@ from ecgvf.janus import JanusModel
 
 PUBLISHED_SEED = 42
 """What the released loop seeds its generator with."""
+
+_KEYS = {"weights", "optimizer", "generator", "device", "bfloat16", "log", "rounds", "processes"}
+"""What ``TrainingState.restore`` reads of a checkpoint."""
 
 
 @dataclass(slots=True)
@@ -85,28 +89,30 @@ class TrainingState:
         }
 
     @torch.no_grad()
-    def restore(self, checkpoint: dict[str, Any]) -> None:
-        """Resume from what ``checkpoint`` returned. Raises ``AdapterError`` for a checkpoint of another version, of
-        another kind of device, whose generator draws other numbers, of another precision, or of another number of
-        processes, which sum in another order."""
-        if not checkpoint.keys() >= self.checkpoint().keys() - {"threads"}:
-            raise AdapterError("checkpoint.pt is of another version: delete it, and the run starts anew")
+    def restore(self, checkpoint: dict[str, Any], file: Path) -> None:
+        """Resume from what ``checkpoint`` returned, read from ``file``.
+
+        Raises ``AdapterError``, which names ``file``, for a checkpoint of another version, of another kind of device,
+        whose generator draws other numbers, of another precision, or of another number of processes, which sum in
+        another order.
+        """
+        if not checkpoint.keys() >= _KEYS:
+            raise AdapterError(f"{file} is of another version: delete it, and the run starts anew")
         begun = checkpoint["device"]
         if begun != self.generator.device.type:
             raise AdapterError(
-                f"this training was begun on {begun}: resume with --device {begun}, or delete checkpoint.pt"
+                f"this training was begun on {begun}: resume with --device {begun}, or delete {file}"
             )
         if checkpoint["bfloat16"] != self.bfloat16:
             begun_on = f"a CPU {'with' if checkpoint['bfloat16'] else 'without'} AVX-512"
             raise AdapterError(
-                f"this training was begun on {begun_on}, in another precision: resume on such a CPU, or delete "
-                "checkpoint.pt"
+                f"this training was begun on {begun_on}, in another precision: resume on such a CPU, or delete {file}"
             )
         begun, count = checkpoint["processes"], self.group.count
         if begun != count:
             raise AdapterError(
                 f"this training was begun with {begun} process(es) and not {count}: resume with as many, "
-                "or delete checkpoint.pt"
+                f"or delete {file}"
             )
         for name, weight in self.adapter.parameters.items():
             weight.copy_(checkpoint["weights"][name])

@@ -43,11 +43,13 @@ def train(
 
     ``sampling``: how rollouts, and the streams of the released loop, are sampled. With a ``run``, training resumes from
     its checkpoint, saves new checkpoints, and ends as an uninterrupted training would. ``watch`` is called after each
-    window, and once after resuming. Raises ``RecipeError`` if a loss or the logits of a rollout are not finite.
+    window, and once after resuming. ``group``: the processes that train together. Raises ``RecipeError`` if a loss or
+    the logits of a rollout are not finite, and ``AdapterError`` for a checkpoint that is damaged or that
+    ``TrainingState.restore`` refuses.
     """
     state = TrainingState.start(model, resolved, seed, group)
     if run is not None and (checkpoint := run.checkpoint()) is not None:
-        state.restore(checkpoint)
+        state.restore(checkpoint, run.checkpoint_file)
         watch(state)
     steps: WindowSteps | PublishedSteps
     if resolved.recipe.trajectory == "streams":

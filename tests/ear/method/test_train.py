@@ -241,7 +241,7 @@ def test_a_damaged_checkpoint_is_named(tiny: JanusModel, tmp_path: Path) -> None
 def test_a_checkpoint_of_another_version_is_named(tiny: JanusModel, tmp_path: Path) -> None:
     run = TrainingRun(tmp_path)
     run.save_checkpoint({"weights": {}, "done": 3})
-    with pytest.raises(AdapterError, match=r"checkpoint\.pt is of another version: delete it"):
+    with pytest.raises(AdapterError, match=f"{tmp_path}/checkpoint.pt is of another version: delete it"):
         train(tiny, [pair(1)], resolved(RECIPE), 0, run=run)
 
 
@@ -250,7 +250,7 @@ def test_a_training_resumes_on_the_kind_of_device_on_which_it_was_begun(tiny: Ja
     checkpoint = TrainingState.start(tiny, recipe, 0).checkpoint()
     on_cuda = {"device": "cuda", "generator": torch.zeros(16, dtype=torch.uint8)}
     run.save_checkpoint({**checkpoint, **on_cuda})
-    message = r"this training was begun on cuda: resume with --device cuda, or delete checkpoint\.pt"
+    message = f"this training was begun on cuda: resume with --device cuda, or delete {tmp_path}/checkpoint.pt"
     with pytest.raises(AdapterError, match=message):
         train(tiny, [pair(1)], recipe, 0, run=run)
 
@@ -260,7 +260,7 @@ def test_a_training_resumes_with_the_number_of_processes_with_which_it_was_begun
 ) -> None:
     run, recipe = TrainingRun(tmp_path), resolved(RECIPE)
     run.save_checkpoint({**TrainingState.start(tiny, recipe, 0).checkpoint(), "processes": 2})
-    message = r"begun with 2 process\(es\) and not 1: resume with as many, or delete checkpoint\.pt"
+    message = rf"begun with 2 process\(es\) and not 1: resume with as many, or delete {tmp_path}/checkpoint\.pt"
     with pytest.raises(AdapterError, match=message):
         train(tiny, [pair(1)], recipe, 0, run=run)
 
