@@ -30,6 +30,7 @@ from ear.method.train import train
 from ear.retained_concepts import rehearsed_concepts
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
+from ecgvf.core.device import device_errors
 from ecgvf.core.errors import RecipeError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import versions
@@ -79,7 +80,8 @@ def erase(
 
     Raises ``AdapterError`` as ``train`` does, ``DatasetError`` as ``combine``, ``training_pairs`` and ``rehearsal_set``
     do, ``JudgeError`` as ``rehearsal_set`` does, ``RecipeError`` as ``resolve``, ``train`` and ``write_prompt_adapter``
-    do, and for the released loop in several processes, and ``StoreError`` as ``open_run`` does.
+    do, and for the released loop in several processes, ``StoreError`` as ``open_run`` does, and ``SettingsError`` or
+    ``DeviceFailed`` if the device lacks memory or fails.
     """
     dataset = combine(datasets)
     if isinstance(recipe, PromptRecipe):
@@ -106,7 +108,8 @@ def erase(
         settings |= {"compute_dtype": compute_dtype(recipe, model)}  # another adapter than the recipe's
     runs = [open_run(ConceptRun(store, concept), recipe.name, settings, seed) for seed in seeds]
     erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watchers, group)
-    return [run if run.finished else erasure.train(run, seed) for run, seed in zip(runs, seeds, strict=True)]
+    with device_errors(model.device, "train", _less_memory(recipe)):
+        return [run if run.finished else erasure.train(run, seed) for run, seed in zip(runs, seeds, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,18 @@ class _Erasure:
         if len(rehearsal.prompts) < most:
             console.note(f"{len(rehearsal.prompts)} images to rehearse; the recipe takes up to {most}")
         return rehearsal
+
+
+def _less_memory(recipe: Recipe) -> list[str]:
+    """The options that make training with ``recipe`` take less memory (docs/erase.md)."""
+    if recipe.trajectory == "streams":  # which allows none of them
+        return []
+    options = {
+        "adapter=lora": recipe.adapter == "full",
+        "checkpointing=layers": recipe.checkpointing == "no",
+        f"rollouts={recipe.rollouts // 2}": recipe.rollouts > 1,
+    }
+    return [f"--option {option}" for option, applies in options.items() if applies]
 
 
 def _summary(log: TrainingLog, seconds: float) -> dict[str, Any]:

@@ -100,9 +100,7 @@ class TrainingState:
             raise AdapterError(f"{file} is of another version: delete it, and the run starts anew")
         begun = checkpoint["device"]
         if begun != self.generator.device.type:
-            raise AdapterError(
-                f"this training was begun on {begun}: resume with --device {begun}, or delete {file}"
-            )
+            raise AdapterError(f"this training was begun on {begun}: resume with --device {begun}, or delete {file}")
         if checkpoint["bfloat16"] != self.bfloat16:
             begun_on = f"a CPU {'with' if checkpoint['bfloat16'] else 'without'} AVX-512"
             raise AdapterError(

@@ -73,7 +73,9 @@ def test_a_training_resumes_in_the_precision_in_which_it_was_begun(
     cpu("AVX512")
     run.save_checkpoint(TrainingState.start(tiny, setup, 0).checkpoint())
     cpu("AVX2")
-    message = f"begun on a CPU with AVX-512, in another precision: resume on such a CPU, or delete {tmp_path}/checkpoint"
+    message = (
+        f"begun on a CPU with AVX-512, in another precision: resume on such a CPU, or delete {tmp_path}/checkpoint"
+    )
     with pytest.raises(AdapterError, match=message):
         train(tiny, [pair(1)], setup, 0, run=run)
 

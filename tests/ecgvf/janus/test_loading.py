@@ -95,7 +95,9 @@ def test_weights_that_the_fingerprint_does_not_cover_are_refused(tiny_path: Path
     file = Path(shutil.copytree(tiny_path, tmp_path / "pickled")) / "model.safetensors"
     torch.save(load_file(file), file.with_name("pytorch_model.bin"))
     file.unlink()
-    with pytest.raises(ModelError, match=r"pickled has its weights in \.bin files: save it again with `save_pretrained`"):
+    with pytest.raises(
+        ModelError, match=r"pickled has its weights in \.bin files: save it again with `save_pretrained`"
+    ):
         load(str(file.parent), device="cpu")
 
 
