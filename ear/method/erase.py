@@ -45,8 +45,14 @@ def resolve(recipe: Recipe, datasets: Sequence[Dataset], model: JanusModel) -> R
     """Scale ``recipe`` to ``model``, fill in what it leaves to the concept (``Recipe.resolve``), and let it take up to
     its number of pairs of each dataset.
 
-    Raises ``RecipeError`` if it leaves the window to concepts whose windows differ, and as ``combine`` does.
+    Raises ``RecipeError`` if it leaves the window to concepts whose windows differ, or tunes weights in float16, and as
+    ``combine`` does.
     """
+    if recipe.weight_dtype == "model" and model.dtype == torch.float16:
+        raise RecipeError(
+            f"recipe {recipe.name} tunes weights in the model's dtype, and in float16 Adam's ε of 1e-8 is 0: load the "
+            "model with --dtype bfloat16 or float32, or train with --option weight_dtype=float32"
+        )
     lengths = sorted({dataset.concept.window for dataset in datasets})
     if recipe.window is None and len(lengths) > 1:
         raise RecipeError(
@@ -104,7 +110,7 @@ def erase(
     settings = adapter_settings(
         concept, dataset.fingerprint, model, dataset.sampling, dtype=model.dtype_name, **resolved.settings()
     )
-    if recipe.mixed_precision == "bf16" and not computes_in_bfloat16(recipe, model.device):
+    if recipe.mixed_precision == "bf16" and not computes_in_bfloat16(recipe, model):
         settings |= {"compute_dtype": compute_dtype(recipe, model)}  # another adapter than the recipe's
     runs = [open_run(ConceptRun(store, concept), recipe.name, settings, seed) for seed in seeds]
     erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watchers, group)

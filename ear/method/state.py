@@ -48,7 +48,7 @@ class TrainingState:
         adapter = new_adapter(model, resolved.layer_range, recipe.modules, dtype, rank=rank, seed=seed)
         optimizer = torch.optim.Adam(adapter.weights, lr=recipe.learning_rate)
         generator = torch.Generator(model.device).manual_seed(PUBLISHED_SEED)
-        return cls(adapter, optimizer, generator, computes_in_bfloat16(recipe, model.device), group)
+        return cls(adapter, optimizer, generator, computes_in_bfloat16(recipe, model), group)
 
     def step(self, loss: torch.Tensor, learning_rate: float) -> None:
         """Take a step of Adam on this process's share of the loss. Raises ``RecipeError`` if the loss is not finite."""
@@ -102,9 +102,9 @@ class TrainingState:
         if begun != self.generator.device.type:
             raise AdapterError(f"this training was begun on {begun}: resume with --device {begun}, or delete {file}")
         if checkpoint["bfloat16"] != self.bfloat16:
-            begun_on = f"a CPU {'with' if checkpoint['bfloat16'] else 'without'} AVX-512"
             raise AdapterError(
-                f"this training was begun on {begun_on}, in another precision: resume on such a CPU, or delete {file}"
+                f"this training was begun in another precision ({_precision(checkpoint['bfloat16'])}, not "
+                f"{_precision(self.bfloat16)}): resume on the same kind of CPU or GPU, or delete {file}"
             )
         begun, count = checkpoint["processes"], self.group.count
         if begun != count:
@@ -117,3 +117,7 @@ class TrainingState:
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.generator.set_state(checkpoint["generator"])
         self.log, self.rounds = TrainingLog.from_json(checkpoint["log"]), int(checkpoint["rounds"])
+
+
+def _precision(bfloat16: bool) -> str:
+    return "bfloat16 autocast" if bfloat16 else "the model's dtype"
