@@ -35,8 +35,8 @@ class TrainingCost:
     work: Mapping[str, tuple[Kernel, ...]]
     """Steps, rollouts and rehearsal set → what they compute."""
     memory: Mapping[str, int]
-    """Part → bytes on the device. What rollouts take, their cache and merged weights, is never there at the same time as
-    the activations of a step."""
+    """Part → bytes on the device. The rollout cache and the merged weights, which rollouts take, and the activations of
+    a step are never there at the same time."""
 
     @property
     def peak(self) -> int:
