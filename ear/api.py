@@ -69,7 +69,8 @@ def train(
     Several datasets make a single adapter that erases the concept of each, from up to ``pairs`` pairs of each.
     ``options`` overrides settings of the recipe, as in ``{"guidance": 0.8}``. ``seed`` decides rollouts, the order of
     the pairs and what is rehearsed. An interrupted training resumes from its last checkpoint; a finished training is
-    returned as it is. Raises ``DatasetError``, ``HubError``, ``ModelError``, ``RecipeError``, ``SettingsError``.
+    returned as it is. Raises ``AdapterError`` for a checkpoint that cannot be resumed, ``DatasetError``, ``HubError``,
+    ``JudgeError``, ``ModelError``, ``RecipeError``, ``SettingsError``, ``StoreError``.
     """
     if not isinstance(recipe, Recipe | PromptRecipe | str):
         raise RecipeError(f"{recipe!r} is not a recipe: pass an ear.Recipe, or one of {', '.join(recipes.RECIPES)}")

@@ -37,6 +37,7 @@ from ear.method.retrained import MODEL_FILE
 from ear.retained_concepts import RetainedConcept, in_nano_world, retained_concepts
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
+from ecgvf.core.device import device_errors
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
@@ -54,13 +55,14 @@ def evaluate(
     """Render and judge the evaluation prompts, by the frozen model and with the stacked adapters in ``files``.
 
     Neither the concepts that these adapters erase nor those in ``also_erased`` count as retained.
-    Raises ``AdapterError``, also if none of them erases the dataset's concept, ``DatasetError``, ``JudgeError``, and
-    ``SettingsError`` for an unknown family.
+    Raises ``AdapterError``, also if none of them erases the dataset's concept, ``DatasetError``, ``JudgeError``,
+    ``SettingsError`` for an unknown family and if memory runs out, and ``DeviceFailed``.
     """
-    adapter = open_adapter(model, files)
-    check_concept(adapter.concepts, dataset.concept.name, files[0])
-    measurement = _measurement(store, model, dataset, adapter, files_hash(files), settings)
-    return _evaluate(measurement, settings, files, also_erased)
+    with device_errors(model.device, "evaluate"):
+        adapter = open_adapter(model, files)
+        check_concept(adapter.concepts, dataset.concept.name, files[0])
+        measurement = _measurement(store, model, dataset, adapter, files_hash(files), settings)
+        return _evaluate(measurement, settings, files, also_erased)
 
 
 def evaluate_images(
@@ -73,8 +75,9 @@ def evaluate_images(
     """
     if settings.figures != "default":
         raise SettingsError(f"{images.name}: images of the prompts alone cannot have the {settings.figures} figures")
-    measurement = _measurement(store, model, dataset, images, images.hash, settings)
-    return _evaluate(measurement, settings, [images.folder])
+    with device_errors(model.device, "evaluate"):
+        measurement = _measurement(store, model, dataset, images, images.hash, settings)
+        return _evaluate(measurement, settings, [images.folder])
 
 
 def evaluation_prompts(dataset: Dataset, settings: EvaluationSettings) -> list[EvaluationPrompt]:

@@ -37,6 +37,7 @@ from ear.method.retrained import TRAINING, read_retrained
 from ear.retained_concepts import RetainedConcept, retained_concepts
 from ecgvf.core import console, seeds
 from ecgvf.core.dataset import Dataset
+from ecgvf.core.device import device_errors
 from ecgvf.core.errors import AdapterError, DatasetError, SettingsError
 from ecgvf.core.png import decode
 from ecgvf.core.records import EvaluationSplit
@@ -142,25 +143,26 @@ def attack(
 ) -> Robustness:
     """Attack the stacked adapters in ``files`` with each of ``settings.budgets``, or with prompts, ``prompt_set``.
 
-    Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``ModelError``, ``SettingsError``.
+    Raises ``AdapterError``, ``DatasetError``, ``DeviceFailed``, ``JudgeError``, ``ModelError``, ``SettingsError``.
     """
-    judges = EvaluationJudges(dataset, settings.judge, settings.weights, str(model.device))
-    adapter = open_adapter(model, files)
-    check_concept(adapter.concepts, dataset.concept.name, files[0])
-    measurement = Measurement(store, model, dataset, judges, adapter, files_hash(files))
-    oracle = find_oracle(measurement, settings.oracle) if settings.oracle is not None else None
-    if prompt_set is None:
-        check_attacks(model, dataset, settings.budgets)
-        prompts = concept_prompts(dataset, settings.split, settings.prompts, settings.seed)
-    else:
-        prompts = renderable(model, _of_file(dataset, prompt_set, settings))[: settings.prompts]
-    recipe = str(measurement.adapter.facts["recipe"]["name"])
-    test_openings = open_split(store, dataset, settings.split, measurement.adapter_hash, recipe)
-    if prompt_set is None:
-        outcomes = measurement.outcomes(prompts, ceiling=False)
-        outcomes += attack_outcomes(measurement, prompts, settings.budgets, settings.seed, settings.split, oracle)
-    else:
-        outcomes = class_outcomes(measurement, oracle.measurement if oracle else None, prompts, prompt_set.name)
+    with device_errors(model.device, "attack"):
+        judges = EvaluationJudges(dataset, settings.judge, settings.weights, str(model.device))
+        adapter = open_adapter(model, files)
+        check_concept(adapter.concepts, dataset.concept.name, files[0])
+        measurement = Measurement(store, model, dataset, judges, adapter, files_hash(files))
+        oracle = find_oracle(measurement, settings.oracle) if settings.oracle is not None else None
+        if prompt_set is None:
+            check_attacks(model, dataset, settings.budgets)
+            prompts = concept_prompts(dataset, settings.split, settings.prompts, settings.seed)
+        else:
+            prompts = renderable(model, _of_file(dataset, prompt_set, settings))[: settings.prompts]
+        recipe = str(measurement.adapter.facts["recipe"]["name"])
+        test_openings = open_split(store, dataset, settings.split, measurement.adapter_hash, recipe)
+        if prompt_set is None:
+            outcomes = measurement.outcomes(prompts, ceiling=False)
+            outcomes += attack_outcomes(measurement, prompts, settings.budgets, settings.seed, settings.split, oracle)
+        else:
+            outcomes = class_outcomes(measurement, oracle.measurement if oracle else None, prompts, prompt_set.name)
     return Robustness(
         concept=dataset.concept.name,
         unsafe=dataset.concept.unsafe,

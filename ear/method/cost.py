@@ -35,14 +35,15 @@ class TrainingCost:
     work: Mapping[str, tuple[Kernel, ...]]
     """Steps, rollouts and rehearsal set → what they compute."""
     memory: Mapping[str, int]
-    """Part → bytes on the device. The rollout cache and the activations of a step are never there at the same time."""
+    """Part → bytes on the device. The rollout cache and the merged weights, which rollouts take, and the activations of
+    a step are never there at the same time."""
 
     @property
     def peak(self) -> int:
         """Most bytes that are on the device at the same time."""
-        turns = ("activations", "rollout cache")
-        always = sum(size for name, size in self.memory.items() if name not in turns)
-        return always + max(self.memory[name] for name in turns)
+        memory = dict(self.memory)
+        step, rollouts = memory.pop("activations"), memory.pop("rollout cache") + memory.pop("merged weights")
+        return sum(memory.values()) + max(step, rollouts)
 
     def flops(self, trainings: int = 1) -> float:
         """FLOPs of ``trainings`` trainings, and of their rehearsal set."""
@@ -111,6 +112,7 @@ def _memory(model: JanusModel, resolved: ResolvedRecipe, pairs: int, prompt_leng
         "Adam": 2 * tuned * weight_bytes,
         "activations": activations,
         "rollout cache": rows * (prompt_length + model.image_tokens) * position_bytes,
+        "merged weights": merged_bytes(model, resolved) if recipe.trajectory == "rollout" else 0,
     }
 
 
@@ -218,6 +220,15 @@ def cast_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
     return size * cast // (resolved.depth if recipe.checkpointing == "layers" else 1)
 
 
+def merged_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
+    """Bytes of tuned projections, merged and in the model's dtype, that decoding keeps beside the frozen ones, at most
+    (ecgvf/janus/fused.py)."""
+    names = module_names(resolved.layer_range, resolved.recipe.modules)
+    modules = (model.language_model.get_submodule(name) for name in names)
+    numbers = (module.weight.numel() for module in modules if isinstance(module, torch.nn.Linear))
+    return model.dtype.itemsize * sum(numbers)
+
+
 def _logit_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
     """Bytes kept per image position beyond the layers: the teacher's logits, its probabilities and the student's
     log-probabilities, float32; of hidden states alone if they are what is compared."""
@@ -232,7 +243,7 @@ def _output_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
 
 
 def _compute_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
-    return 2 if computes_in_bfloat16(resolved.recipe, model.device) else model.dtype.itemsize
+    return 2 if computes_in_bfloat16(resolved.recipe, model) else model.dtype.itemsize
 
 
 def _tuned_parameters(model: JanusModel, resolved: ResolvedRecipe) -> int:

@@ -15,7 +15,7 @@ from ear.method.log import TrainingLog
 from ear.method.lora import LORA_FILE
 from ear.method.loss_plot import plot_losses
 from ear.method.pairs import TrainingPair, report_pairs, training_pairs
-from ear.method.parallel import process_group
+from ear.method.parallel import ProcessGroup, process_group
 from ear.method.precision import compute_dtype, computes_in_bfloat16
 from ear.method.progress import TrainingProgress
 from ear.method.prompt_recipes import write_prompt_adapter
@@ -30,6 +30,7 @@ from ear.method.train import train
 from ear.retained_concepts import rehearsed_concepts
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
+from ecgvf.core.device import device_errors
 from ecgvf.core.errors import RecipeError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import versions
@@ -44,8 +45,14 @@ def resolve(recipe: Recipe, datasets: Sequence[Dataset], model: JanusModel) -> R
     """Scale ``recipe`` to ``model``, fill in what it leaves to the concept (``Recipe.resolve``), and let it take up to
     its number of pairs of each dataset.
 
-    Raises ``RecipeError`` if it leaves the window to concepts whose windows differ, and as ``combine`` does.
+    Raises ``RecipeError`` if it leaves the window to concepts whose windows differ, or tunes weights in float16, and as
+    ``combine`` does.
     """
+    if recipe.weight_dtype == "model" and model.dtype == torch.float16:
+        raise RecipeError(
+            f"recipe {recipe.name} tunes weights in the model's dtype, and in float16 Adam's ε of 1e-8 is 0: load the "
+            "model with --dtype bfloat16 or float32, or train with --option weight_dtype=float32"
+        )
     lengths = sorted({dataset.concept.window for dataset in datasets})
     if recipe.window is None and len(lengths) > 1:
         raise RecipeError(
@@ -77,8 +84,10 @@ def erase(
     same ``compute_dtype`` and the same number of threads and processes write equal bytes, and an interrupted run
     resumes with the number of threads that it began with.
 
-    Raises ``AdapterError`` as ``TrainingState.restore`` does, ``DatasetError`` as ``combine``, ``training_pairs`` and
-    ``rehearsal_set`` do, and ``RecipeError`` as ``resolve``, ``train`` and ``write_prompt_adapter`` do.
+    Raises ``AdapterError`` as ``train`` does, ``DatasetError`` as ``combine``, ``training_pairs`` and ``rehearsal_set``
+    do, ``JudgeError`` as ``rehearsal_set`` does, ``RecipeError`` as ``resolve``, ``train`` and ``write_prompt_adapter``
+    do, and for the released loop in several processes, ``StoreError`` as ``open_run`` does, and ``SettingsError`` or
+    ``DeviceFailed`` if the device lacks memory or fails.
     """
     dataset = combine(datasets)
     if isinstance(recipe, PromptRecipe):
@@ -88,7 +97,12 @@ def erase(
     if len(seeds) > 1 and not recipe.depends_on_seed:
         console.note(f"recipe {recipe.name} is deterministic: only seed {seeds[0]} is trained")
         seeds = seeds[:1]
-    process_group(model.device)  # joined before anything is rendered
+    group = process_group(model.device)  # joined before anything is rendered
+    if group.count > 1 and recipe.trajectory == "streams":
+        raise RecipeError(
+            f"recipe {recipe.name}: the released loop trains in a single process, not in {group.count}: start it "
+            "without a launcher"
+        )
     pairs = training_pairs(dataset, model, resolved.recipe.pairs)
     report_pairs(datasets, recipe.pairs)
     # With a shipped or exported dataset, the store may have no last concept yet.
@@ -96,11 +110,12 @@ def erase(
     settings = adapter_settings(
         concept, dataset.fingerprint, model, dataset.sampling, dtype=model.dtype_name, **resolved.settings()
     )
-    if recipe.mixed_precision == "bf16" and not computes_in_bfloat16(recipe, model.device):
+    if recipe.mixed_precision == "bf16" and not computes_in_bfloat16(recipe, model):
         settings |= {"compute_dtype": compute_dtype(recipe, model)}  # another adapter than the recipe's
     runs = [open_run(ConceptRun(store, concept), recipe.name, settings, seed) for seed in seeds]
-    erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watchers)
-    return [run if run.finished else erasure.train(run, seed) for run, seed in zip(runs, seeds, strict=True)]
+    erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watchers, group)
+    with device_errors(model.device, "train", _less_memory(recipe)):
+        return [run if run.finished else erasure.train(run, seed) for run, seed in zip(runs, seeds, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,7 @@ class _Erasure:
     pairs: Sequence[TrainingPair]
     settings: Mapping[str, Any]
     watchers: Sequence[Watch]
+    group: ProcessGroup
     _rehearsals: dict[int, RehearsalSet] = field(default_factory=dict)
     """Number of threads → the rehearsal set: the number decides how its frozen states are rounded."""
 
@@ -124,8 +140,7 @@ class _Erasure:
         description = f"erasing {self.dataset.concept.name}, seed {seed}"
         # Set even if it is this already: whether it was ever set decides how gradients are rounded (decision 0009).
         with num_threads(threads):
-            group = process_group(self.model.device)
-            with group.main_process_first():
+            with self.group.main_process_first():
                 rehearsal = self._rehearsal(threads) if recipe.retention else None
             rehearsal_seconds = time.monotonic() - started
             with console.progress(description, most_steps(len(self.pairs), self.resolved)) as bar:
@@ -133,7 +148,7 @@ class _Erasure:
 
                 def watch(state: TrainingState) -> None:
                     progress(state.log)
-                    if group.is_main:
+                    if self.group.is_main:
                         for watcher in self.watchers:
                             watcher(run, state)
 
@@ -145,6 +160,7 @@ class _Erasure:
                     sampling=self.dataset.sampling,
                     rehearsal=rehearsal,
                     run=run,
+                    group=self.group,
                     watch=watch,
                 )
         if not log.steps:
@@ -152,8 +168,8 @@ class _Erasure:
                 f"no window's loss exceeds the threshold τ {recipe.threshold:g}: no step was taken, and the adapter "
                 "changes nothing"
             )
-        with group.main_process_first():
-            if group.is_main:
+        with self.group.main_process_first():
+            if self.group.is_main:
                 self._save(run, seed, threads, adapter, log, rehearsal_seconds + log.seconds)
         return replace(run, new=True)
 
@@ -168,12 +184,11 @@ class _Erasure:
         adapter.save(run.path / (LORA_FILE if recipe.adapter == "lora" else ADAPTER_FILE), facts, self.model.dtype)
         plot_losses(run, log, self.resolved)
         summary = _summary(log, round(seconds, 1))
-        device = self.model.device
         circumstances = {
             "threads": threads,
-            "device": device.type,
+            "device": self.model.device.type,
             "compute_dtype": compute_dtype(recipe, self.model),
-            "processes": process_group(device).count,
+            "processes": self.group.count,
         }
         pair_ids = [pair.record_id for pair in self.pairs]
         run.finish({**facts, "circumstances": circumstances, **summary, "pairs": pair_ids})
@@ -187,6 +202,18 @@ class _Erasure:
         if len(rehearsal.prompts) < most:
             console.note(f"{len(rehearsal.prompts)} images to rehearse; the recipe takes up to {most}")
         return rehearsal
+
+
+def _less_memory(recipe: Recipe) -> list[str]:
+    """The options that make training with ``recipe`` take less memory (docs/erase.md)."""
+    if recipe.trajectory == "streams":  # which allows none of them
+        return []
+    options = {
+        "adapter=lora": recipe.adapter == "full",
+        "checkpointing=layers": recipe.checkpointing == "no",
+        f"rollouts={recipe.rollouts // 2}": recipe.rollouts > 1,
+    }
+    return [f"--option {option}" for option, applies in options.items() if applies]
 
 
 def _summary(log: TrainingLog, seconds: float) -> dict[str, Any]:

@@ -22,10 +22,11 @@ def export_merged(model: JanusModel, adapter: AnyAdapter, folder: Path) -> None:
         raise AdapterError("the adapter has no weights, it only changes prompts: there is nothing to merge")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise AdapterError(f"--merged {folder} is not empty: name a new folder")
-    # Copies: some weights share memory with others (ecgvf/janus/fused.py), which safetensors refuses.
-    weights = {name: weight.detach().clone() for name, weight in model.model.state_dict().items()}
+    # Copies: some weights share memory with others (ecgvf/janus/fused.py), which safetensors refuses. On the CPU: a GPU
+    # may not hold the model twice.
+    weights = {name: weight.detach().to("cpu", copy=True) for name, weight in model.model.state_dict().items()}
     for name, module in adapter.modules.items():
-        weights[f"model.language_model.{name}.weight"] = module.weight.detach().to(model.dtype)
+        weights[f"model.language_model.{name}.weight"] = module.weight.detach().to("cpu", model.dtype)
     folder = folder.resolve()  # "." has no name
     new = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
     try:

@@ -9,12 +9,17 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 T = TypeVar("T")
+
+LONGEST_WAIT = timedelta(days=1)
+"""How long a process waits for the others; PyTorch's ten minutes are too short for the main process to render what is
+rehearsed. A process that fails ends all of them, however long they would wait: the launcher sees to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +67,21 @@ class ProcessGroup:
 
 
 def process_group(device: torch.device) -> ProcessGroup:
-    """The processes that the launcher started, joined on the first call; without a launcher, this process alone."""
+    """Join the processes that the launcher started, unless that is done; without a launcher, this process alone."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return ProcessGroup()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # which NCCL's barriers and the decoder's CUDA graphs take
     if not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     return ProcessGroup(distributed.get_rank(), count)
 
 
 def leave_process_group() -> None:
-    """Leave the processes that were joined, after the work is done: NCCL waits until all of them leave."""
+    """Leave the processes that were joined, after the work is done: NCCL waits until all of them leave.
+
+    Not after an error: a process that fails must end, and not wait, so that the launcher ends the others.
+    """
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from ear.method.objective import windows
-from ear.method.parallel import ProcessGroup
 from ear.method.recipe import ResolvedRecipe
 from ear.method.rounds import Round
 from ear.method.state import TrainingState
@@ -55,7 +54,7 @@ class PublishedSteps:
                 value = losses.item()
                 step = not value <= self.resolved.threshold(length)  # a NaN loss must not pass for erased
                 if step:
-                    state.step(losses, recipe.learning_rate, ProcessGroup())
+                    state.step(losses, recipe.learning_rate)
                 state.log.add(pair.record_id, ends[position], value, step)
                 self.watch(state)
                 if state.finished(recipe):

@@ -129,7 +129,8 @@ class Recipe:
     mixed_precision: MixedPrecision = "no"
     """no: everything is computed in the model's dtype. bf16: forward and backward passes are computed in bfloat16 where
     autocast does so; weights, gradients, Adam and losses stay float32, and rollouts are in the model's dtype. A CPU
-    without AVX-512 computes in the model's dtype, because its bfloat16 is slow."""
+    without AVX-512 and a GPU without bfloat16, where it is slow, compute in the model's dtype, as any do if that is
+    float16."""
     checkpointing: Checkpointing = "no"
     """Gradient checkpointing. no: all activations are kept for the backward pass. layers: only the inputs of layers are
     kept, which saves memory at the price of another forward pass."""

@@ -8,14 +8,14 @@ run.json              settings, losses, versions and times; written last, when t
 checkpoint.pt         the state from which an interrupted run resumes; deleted when the run is finished
 """
 
-import io
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -24,7 +24,7 @@ from ear.method.lora import LORA_FILE
 from ear.method.retrained import MODEL_FILE
 from ecgvf.core import console
 from ecgvf.core.errors import AdapterError
-from ecgvf.core.files import pretty_json, require_local, write_atomic
+from ecgvf.core.files import pretty_json, require_local, stream_atomic, write_atomic
 from ecgvf.core.hub import REPO, hub_errors
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint, versions
@@ -78,9 +78,7 @@ class TrainingRun:
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write the state from which an interrupted run resumes, whole or not at all; ``checkpoint`` reads it."""
-        buffer = io.BytesIO()
-        torch.save(dict(state), buffer)
-        write_atomic(self._checkpoint, buffer.getvalue())
+        stream_atomic(self.checkpoint_file, partial(_save, dict(state)))
 
     def checkpoint(self) -> dict[str, Any] | None:
         """The last saved state of an interrupted run, or None. Raises ``AdapterError`` for a damaged file."""
@@ -88,13 +86,13 @@ class TrainingRun:
 
     def _load_checkpoint(self, *, mmap: bool) -> dict[str, Any] | None:
         """As ``checkpoint``; with ``mmap``, no tensor is read before it is used."""
-        if not self._checkpoint.is_file():
+        if not self.checkpoint_file.is_file():
             return None
         try:
-            state: dict[str, Any] = torch.load(self._checkpoint, map_location="cpu", weights_only=True, mmap=mmap)
+            state: dict[str, Any] = torch.load(self.checkpoint_file, map_location="cpu", weights_only=True, mmap=mmap)
             return state
         except Exception as error:  # torch raises many kinds for a damaged archive
-            raise AdapterError(f"{self._checkpoint} is damaged: delete it, and the run starts anew") from error
+            raise AdapterError(f"{self.checkpoint_file} is damaged: delete it, and the run starts anew") from error
 
     @property
     def threads(self) -> int | None:
@@ -105,7 +103,7 @@ class TrainingRun:
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Write run.json, after the adapter was written, and delete the checkpoint."""
         write_atomic(self.path / "run.json", pretty_json(facts))
-        for leftover in (self._checkpoint, *self.path.glob("*.tmp")):
+        for leftover in (self.checkpoint_file, *self.path.glob("*.tmp")):
             leftover.unlink(missing_ok=True)
 
     def finish_untrained(self, facts: Mapping[str, Any]) -> None:
@@ -116,8 +114,16 @@ class TrainingRun:
         self.finish({**facts, **nothing, "seed": 0, "ended": ended, "versions": versions(), "circumstances": {}})
 
     @property
-    def _checkpoint(self) -> Path:
+    def checkpoint_file(self) -> Path:
+        """Where ``save_checkpoint`` writes."""
         return self.path / "checkpoint.pt"
+
+
+def _save(state: dict[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:  # the archive, closed before it is whole; what kept it from being written came first
+        raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def open_run(run: ConceptRun, recipe: str, settings: Mapping[str, Any], seed: int) -> TrainingRun:

@@ -1,13 +1,14 @@
 """Everything that changes while training."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 
 from ear.method.adapter import Adapter, new_adapter
 from ear.method.log import TrainingLog
-from ear.method.parallel import ProcessGroup, process_group
+from ear.method.parallel import ProcessGroup
 from ear.method.precision import computes_in_bfloat16
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ecgvf.core.errors import AdapterError, RecipeError
@@ -15,6 +16,9 @@ from ecgvf.janus import JanusModel
 
 PUBLISHED_SEED = 42
 """What the released loop seeds its generator with."""
+
+_KEYS = {"weights", "optimizer", "generator", "device", "bfloat16", "log", "rounds", "processes"}
+"""What ``TrainingState.restore`` reads of a checkpoint."""
 
 
 @dataclass(slots=True)
@@ -27,12 +31,16 @@ class TrainingState:
     """Samples the streams of the released loop; other recipes derive a seed for each purpose."""
     bfloat16: bool
     """Whether forward and backward passes are autocast to bfloat16."""
+    group: ProcessGroup
+    """The processes that take each step together."""
     log: TrainingLog = field(default_factory=TrainingLog)
     rounds: int = 0
     """Finished rounds."""
 
     @classmethod
-    def start(cls, model: JanusModel, resolved: ResolvedRecipe, seed: int) -> Self:
+    def start(
+        cls, model: JanusModel, resolved: ResolvedRecipe, seed: int, group: ProcessGroup = ProcessGroup()
+    ) -> Self:
         """The state before the first round. Raises ``RecipeError`` for a model whose layers have other names."""
         recipe = resolved.recipe
         dtype = torch.float32 if recipe.weight_dtype == "float32" else model.dtype
@@ -40,19 +48,19 @@ class TrainingState:
         adapter = new_adapter(model, resolved.layer_range, recipe.modules, dtype, rank=rank, seed=seed)
         optimizer = torch.optim.Adam(adapter.weights, lr=recipe.learning_rate)
         generator = torch.Generator(model.device).manual_seed(PUBLISHED_SEED)
-        return cls(adapter, optimizer, generator, computes_in_bfloat16(recipe, model.device))
+        return cls(adapter, optimizer, generator, computes_in_bfloat16(recipe, model), group)
 
-    def step(self, loss: torch.Tensor, learning_rate: float, group: ProcessGroup) -> None:
+    def step(self, loss: torch.Tensor, learning_rate: float) -> None:
         """Take a step of Adam on this process's share of the loss. Raises ``RecipeError`` if the loss is not finite."""
         whole = loss.detach().clone()
-        group.sum_([whole])
+        self.group.sum_([whole])
         if not torch.isfinite(whole):
             raise self.divergence_error("the loss", learning_rate)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        group.sum_(weight.grad for weight in self.adapter.weights if weight.grad is not None)
+        self.group.sum_(weight.grad for weight in self.adapter.weights if weight.grad is not None)
         self.optimizer.step()
 
     def finished(self, recipe: Recipe) -> bool:
@@ -77,35 +85,39 @@ class TrainingState:
             "log": self.log.json(),
             "rounds": self.rounds,
             "threads": torch.get_num_threads(),
-            "processes": process_group(self.generator.device).count,
+            "processes": self.group.count,
         }
 
     @torch.no_grad()
-    def restore(self, checkpoint: dict[str, Any]) -> None:
-        """Resume from what ``checkpoint`` returned. Raises ``AdapterError`` for a checkpoint of another version, of
-        another kind of device, whose generator draws other numbers, of another precision, or of another number of
-        processes, which sum in another order."""
-        if not checkpoint.keys() >= self.checkpoint().keys() - {"threads"}:
-            raise AdapterError("checkpoint.pt is of another version: delete it, and the run starts anew")
+    def restore(self, checkpoint: dict[str, Any], file: Path) -> None:
+        """Resume from what ``checkpoint`` returned, read from ``file``.
+
+        Raises ``AdapterError``, which names ``file``, for a checkpoint of another version, of another kind of device,
+        whose generator draws other numbers, of another precision, or of another number of processes, which sum in
+        another order.
+        """
+        if not checkpoint.keys() >= _KEYS:
+            raise AdapterError(f"{file} is of another version: delete it, and the run starts anew")
         begun = checkpoint["device"]
         if begun != self.generator.device.type:
-            raise AdapterError(
-                f"this training was begun on {begun}: resume with --device {begun}, or delete checkpoint.pt"
-            )
+            raise AdapterError(f"this training was begun on {begun}: resume with --device {begun}, or delete {file}")
         if checkpoint["bfloat16"] != self.bfloat16:
-            begun_on = f"a CPU {'with' if checkpoint['bfloat16'] else 'without'} AVX-512"
             raise AdapterError(
-                f"this training was begun on {begun_on}, in another precision: resume on such a CPU, or delete "
-                "checkpoint.pt"
+                f"this training was begun in another precision ({_precision(checkpoint['bfloat16'])}, not "
+                f"{_precision(self.bfloat16)}): resume on the same kind of CPU or GPU, or delete {file}"
             )
-        begun, count = checkpoint["processes"], process_group(self.generator.device).count
+        begun, count = checkpoint["processes"], self.group.count
         if begun != count:
             raise AdapterError(
                 f"this training was begun with {begun} process(es) and not {count}: resume with as many, "
-                "or delete checkpoint.pt"
+                f"or delete {file}"
             )
         for name, weight in self.adapter.parameters.items():
             weight.copy_(checkpoint["weights"][name])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.generator.set_state(checkpoint["generator"])
         self.log, self.rounds = TrainingLog.from_json(checkpoint["log"]), int(checkpoint["rounds"])
+
+
+def _precision(bfloat16: bool) -> str:
+    return "bfloat16 autocast" if bfloat16 else "the model's dtype"

@@ -32,8 +32,12 @@ class WindowSteps:
     total_windows: int
     """Windows of the whole training, whether they take a step or not (``count_windows``)."""
     watch: Callable[[TrainingState], object]
-    group: ProcessGroup
     teacher: Teacher
+
+    @property
+    def group(self) -> ProcessGroup:
+        """The processes that share each step's images."""
+        return self.state.group
 
     def train_round(self, round_: Round) -> None:
         """Take all steps of a round."""
@@ -115,7 +119,7 @@ class WindowSteps:
             retained = self._summed(retention_loss)
             # Both terms count per position: a window of L losses weighs as much as L rehearsed positions.
             loss = loss + recipe.retention * len(window) * retention_loss
-        state.step(loss, recipe.learning_rate * self._learning_rate_factor(), self.group)
+        state.step(loss, recipe.learning_rate * self._learning_rate_factor())
         return value, True, retained
 
     def _learning_rate_factor(self) -> float:
@@ -152,8 +156,9 @@ class WindowSteps:
         return loss * len(own) / len(batch)
 
     def _zero_loss(self) -> Tensor:
-        """A loss whose gradients are 0, for a process without an image in this step: all must sum the same tensors."""
-        zeros = [weight.sum() * 0.0 for weight in self.state.adapter.weights]
+        """A loss whose gradients are 0, for a process without an image in this step: all must sum the same tensors, of
+        the same dtypes."""
+        zeros = [weight.sum().float() * 0.0 for weight in self.state.adapter.weights]
         return torch.stack(zeros).sum()
 
     def _summed(self, loss: Tensor) -> float:

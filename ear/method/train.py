@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from ear.method.adapter import Adapter
 from ear.method.log import TrainingLog
 from ear.method.pairs import TrainingPair
-from ear.method.parallel import process_group
+from ear.method.parallel import ProcessGroup
 from ear.method.published import PublishedSteps
 from ear.method.recipe import ResolvedRecipe
 from ear.method.retention import RehearsalSet
@@ -22,8 +22,9 @@ from ear.method.steps import WindowSteps
 from ear.method.teacher import Teacher
 from ecgvf.janus import JanusModel, Sampling
 
-CHECKPOINT_SECONDS = 15.0
-"""Minimum time between two checkpoints."""
+CHECKPOINT_SECONDS, SAVE_SECONDS = 15.0, 0.75
+"""Minimum time between two checkpoints, if saving takes up to ``SAVE_SECONDS``; if it takes longer, so does the time
+between two, in proportion: at most a twentieth of a training is spent on saving."""
 
 
 def train(
@@ -35,20 +36,22 @@ def train(
     sampling: Sampling = Sampling(),
     rehearsal: RehearsalSet | None = None,
     run: TrainingRun | None = None,
+    group: ProcessGroup = ProcessGroup(),
     watch: Callable[[TrainingState], object] = lambda state: None,
 ) -> tuple[Adapter, TrainingLog]:
     """Train an adapter that erases the concept. ``model`` is left as it was.
 
     ``sampling``: how rollouts, and the streams of the released loop, are sampled. With a ``run``, training resumes from
     its checkpoint, saves new checkpoints, and ends as an uninterrupted training would. ``watch`` is called after each
-    window, and once after resuming. Raises ``RecipeError`` if a loss or the logits of a rollout are not finite.
+    window, and once after resuming. ``group``: the processes that train together. Raises ``RecipeError`` if a loss or
+    the logits of a rollout are not finite, and ``AdapterError`` for a checkpoint that is damaged or that
+    ``TrainingState.restore`` refuses.
     """
-    state = TrainingState.start(model, resolved, seed)
+    state = TrainingState.start(model, resolved, seed, group)
     if run is not None and (checkpoint := run.checkpoint()) is not None:
-        state.restore(checkpoint)
+        state.restore(checkpoint, run.checkpoint_file)
         watch(state)
     steps: WindowSteps | PublishedSteps
-    group = process_group(model.device)
     if resolved.recipe.trajectory == "streams":
         steps = PublishedSteps(model, resolved, sampling, state, watch)
     else:
@@ -61,20 +64,20 @@ def train(
             state=state,
             total_windows=count_windows(len(pairs), resolved),
             watch=watch,
-            group=group,
             teacher=Teacher(model, resolved),
         )
-    saved = time.monotonic()
+    saved, wait = time.monotonic(), CHECKPOINT_SECONDS
     began = saved - state.log.seconds
     for round_ in training_rounds(pairs, resolved, seed)[state.rounds :]:
         steps.train_round(round_)
         if state.finished(resolved.recipe):
             break
         state.rounds += 1
-        if run is not None and group.is_main and time.monotonic() - saved > CHECKPOINT_SECONDS:
-            saved = time.monotonic()
-            state.log.seconds = saved - began
+        if run is not None and group.is_main and (now := time.monotonic()) - saved > wait:
+            state.log.seconds = now - began
             run.save_checkpoint(state.checkpoint())
+            saved = time.monotonic()
+            wait = CHECKPOINT_SECONDS * max(1.0, (saved - now) / SAVE_SECONDS)
     for weight in state.adapter.weights:
         weight.requires_grad_(False)
     state.log.seconds = time.monotonic() - began

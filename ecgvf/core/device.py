@@ -2,10 +2,12 @@
 
 import os
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
-from ecgvf.core.errors import SettingsError
+from ecgvf.core.errors import DeviceFailed, SettingsError, first_line
 
 _FAILURES = re.compile(r"(CUDA|HIP|cuDNN|NCCL) (driver )?error|device-side assert|(CUBLAS|CUDNN)_STATUS_")
 
@@ -45,3 +47,22 @@ def is_device_error(error: BaseException) -> bool:
         return False
     kind: type[Exception] | None = getattr(torch, "AcceleratorError", None)
     return (kind is not None and isinstance(error, kind)) or _FAILURES.search(str(error)) is not None
+
+
+@contextmanager
+def device_errors(device: torch.device, task: str, options: Sequence[str] = ()) -> Iterator[None]:
+    """Raise ``SettingsError`` if the memory of ``device`` runs out in the block, and ``DeviceFailed`` if it fails.
+
+    ``task``, a verb, and ``options``, which would take less memory, are for the message.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        advice = ", ".join([*options, "a smaller model"])
+        raise SettingsError(
+            f"{device} does not have enough memory to {task}: use {advice} or another --device"
+        ) from error
+    except RuntimeError as error:
+        if not is_device_error(error):
+            raise
+        raise DeviceFailed(f"{device} failed: {first_line(error)}") from error

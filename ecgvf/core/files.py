@@ -10,10 +10,10 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ecgvf.core.errors import DiskFull, StoreCorrupt, StoreError
 
@@ -88,22 +88,27 @@ def write_atomic(path: Path, data: bytes) -> None:
         except Exception as error:  # each library of fsspec raises its own
             raise StoreError(f"cannot write {path}: {error}; run the same command again to resume") from error
         return
+    stream_atomic(path, lambda file: file.write(data))
+
+
+def stream_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """As ``write_atomic``, on a disk, what ``write`` writes to a file: data that need not fit in memory twice."""
     if path.name in ("", ".."):  # as in "."
         raise _is_a_folder(path)
     with disk_errors(path):
         try:
-            _write_and_rename(path, data)
+            _write_and_rename(path, write)
         except FileNotFoundError:  # another process finished the folder, and took the temporary file for a leftover
-            _write_and_rename(path, data)
+            _write_and_rename(path, write)
         sync_folder(path.parent)
 
 
-def _write_and_rename(path: Path, data: bytes) -> None:
+def _write_and_rename(path: Path, write: Callable[[BinaryIO], object]) -> None:
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")  # machines that share a store share pids
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

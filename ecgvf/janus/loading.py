@@ -44,8 +44,8 @@ def load(
     ``raw_control_tokens``: obey control tokens inside a prompt instead of reading them as text.
 
     Raises ``SettingsError`` for an unknown device, ``ModelError`` for an unknown name or dtype and for a checkpoint
-    that is not Janus in the layout of transformers, lacks weights, or does not fit in the GPU's memory, ``HubError`` if
-    the model cannot be downloaded.
+    that is not Janus in the layout of transformers, lacks weights, has them in other files than safetensors, or does
+    not fit in the GPU's memory, ``HubError`` if the model cannot be downloaded.
     """
     torch_device = resolve_device(device)
     if torch_device.type == "cuda" and torch_device.index is not None:  # where CUDA graphs are captured
@@ -55,10 +55,15 @@ def load(
         keep_freed_memory()
     folder = _checkpoint_folder(name_or_path)
     _check_config(folder, str(folder))
+    if not any(folder.glob("*.safetensors")) and any(folder.glob("*.bin")):
+        raise ModelError(
+            f"{folder} has its weights in .bin files: save it again with `save_pretrained`, which writes safetensors"
+        )
     try:
         with silent_transformers():
+            # Of safetensors only: the fingerprint covers no other weights.
             loaded: Any = JanusForConditionalGeneration.from_pretrained(
-                folder, dtype=torch_dtype, local_files_only=True, output_loading_info=True
+                folder, dtype=torch_dtype, local_files_only=True, output_loading_info=True, use_safetensors=True
             )
             processor = JanusProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ear.dataset import find_dataset
-from ear.evaluation import Evaluation, EvaluationSettings, compare, evaluate, images
+from ear.evaluation import Evaluation, EvaluationSettings, compare, evaluate, images, robustness
 from ear.evaluation import evaluation as evaluation_module
 from ear.evaluation import judges as evaluation_judges
 from ear.evaluation import prompts as prompts_module
@@ -67,6 +67,22 @@ def test_every_prompt_that_is_measured_is_measured_with_as_many_seeds(
     assert len(more) == len({prompt.seed for prompt in more}) == 4 * different
     assert {prompt.id for prompt in more} == {prompt.id for prompt in main}
     assert all(prompt in more for prompt in main)
+
+
+@pytest.mark.parametrize("task", ["evaluate", "attack"])
+def test_a_device_without_memory_is_one_line(
+    task: str, store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    measured = evaluation_module if task == "evaluate" else robustness
+    monkeypatch.setattr(measured, "open_adapter", full)
+    with pytest.raises(SettingsError, match=f"cpu does not have enough memory to {task}: use a smaller model or"):
+        if task == "evaluate":
+            evaluate(store, tiny, dataset, [Path("adapter")])
+        else:
+            robustness.attack(store, tiny, dataset, [Path("adapter")], robustness.AttackSettings(budgets={"prefix": 1}))
 
 
 def test_validation_is_measured_unless_test_is_asked_for(dataset: Dataset) -> None:

@@ -9,12 +9,13 @@ from torch import Tensor
 from transformers import JanusForConditionalGeneration
 
 from ear.method.adapter import new_adapter
-from ear.method.cost import TrainingCost, cast_bytes, token_bytes, training_cost
+from ear.method.cost import TrainingCost, cast_bytes, merged_bytes, token_bytes, training_cost
 from ear.method.precision import computes_in_bfloat16
 from ear.method.recipe import Recipe
 from ear.method.recipes import ON_POLICY, PAPER, PUBLISHED, WINDOWED_KL
 from ear.method.rounds import count_windows
 from ecgvf.janus import JanusModel, generation_ids, hidden_states
+from ecgvf.janus.fused import FusedLayer, join_projections
 from ecgvf.janus.roofline import Roofs, batch_cost
 from tools.janus_pro import SHAPES, config
 
@@ -49,7 +50,7 @@ def kept_bytes(model: JanusModel, recipe: Recipe) -> tuple[int, int]:
             kept[storage.data_ptr()] = (storage.nbytes(), tensor)
         return tensor
 
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=computes_in_bfloat16(recipe, model.device))
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=computes_in_bfloat16(recipe, model))
     saving = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
     with adapter.active(model), saving, autocast:
         ids, checkpointing = torch.zeros(1, TOKENS, dtype=torch.int64), recipe.checkpointing == "layers"
@@ -72,13 +73,26 @@ def test_what_autograd_keeps_is_counted(
     length = TOKENS - 1 + generation_ids(two_layers, PROMPTS)[0].shape[1]
     assert activations == pytest.approx(token_bytes(two_layers, resolved) * length, rel=0.1)
     counted, full = cast_bytes(two_layers, resolved), recipe.adapter == "full"
-    if autocast := two_layers.dtype == torch.float32 and computes_in_bfloat16(recipe, two_layers.device):
+    if autocast := two_layers.dtype == torch.float32 and computes_in_bfloat16(recipe, two_layers):
         head = two_layers.model.model.generation_head  # has no part in hidden states
         counted -= 2 * sum(weight.numel() for weight in head.parameters())
     # Unless the norm below is tuned, no gradient flows through the first q, k and v, and their weights are not kept.
     if counted and (full or autocast) and not (full and modules == "all"):
         counted -= 2 * 3 * 2048**2
     assert casts == pytest.approx(counted, rel=0.02, abs=2**19)
+
+
+@pytest.mark.parametrize("modules", ["attention", "all"])
+def test_the_weights_that_rollouts_merge_are_counted(two_layers: JanusModel, modules: str) -> None:
+    recipe = ON_POLICY.with_options({"modules": modules, "layers": 15})  # one of two
+    resolved = recipe.resolve(tokens=576, depth=2, concept_window=48)
+    join_projections(two_layers.language_model)  # as loading does
+    frozen = {weight.untyped_storage().data_ptr() for weight in two_layers.model.parameters()}
+    with new_adapter(two_layers, resolved.layer_range, recipe.modules, rank=recipe.rank).active(two_layers):
+        layers = [FusedLayer(layer, two_layers.dtype) for layer in two_layers.language_model.layers]
+    used = [value[0] for layer in layers for value in vars(layer).values() if isinstance(value, tuple)]
+    merged = {weight.untyped_storage().data_ptr(): weight.untyped_storage().nbytes() for weight in used}
+    assert sum(size for address, size in merged.items() if address not in frozen) == merged_bytes(two_layers, resolved)
 
 
 def test_checkpointing_keeps_less_and_changes_no_gradient(two_layers: JanusModel, tiny: JanusModel) -> None:
@@ -119,7 +133,8 @@ def test_memory_at_full_size_is_counted_without_weights(size: str, tiny: JanusMo
     low_rank = cost(ON_POLICY)
     assert low_rank["tuned weights"] == 4 * 4 * 16 * 2 * width * depth
     assert cost(replace(FULL, checkpointing="layers"))["activations"] < 0.3 * full["activations"]
-    assert cost(PAPER)["rollout cache"] == 0 < full["rollout cache"]
+    assert cost(PAPER)["rollout cache"] == cost(PAPER)["merged weights"] == 0 < full["rollout cache"]
+    assert low_rank["merged weights"] == 2 * 4 * width**2 * depth
 
 
 def small_cost(model: JanusModel, recipe: Recipe, **options: int) -> TrainingCost:

@@ -4,12 +4,14 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from ear.method.erase import erase
 from ear.method.log import TrainingLog
-from ear.method.recipes import DEFAULT, PAPER
+from ear.method.recipe import Recipe
+from ear.method.recipes import DEFAULT, PAPER, PUBLISHED
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import RecipeError
+from ecgvf.core.errors import RecipeError, SettingsError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 
@@ -56,3 +58,24 @@ def test_a_model_with_other_layers_is_one_line(
     monkeypatch.setattr("ear.method.adapter.module_names", lambda *_: ["layers.0.mixer.in_proj"])
     with pytest.raises(RecipeError, match=r"has no layer layers\.0\.mixer\.in_proj: recipes tune modules"):
         erase(store, [dataset], tiny, SMALL, [0])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [
+        (SMALL, "--option checkpointing=layers, --option rollouts=1, "),
+        (replace(SMALL, adapter="full", checkpointing="layers"), "--option adapter=lora, --option rollouts=1, "),
+        (PUBLISHED, ""),
+    ],
+    ids=["lora", "full", "published"],
+)
+def test_a_training_that_does_not_fit_in_memory_names_the_options_that_need_less(
+    recipe: Recipe, options: str, store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("ear.method.erase.train", full)
+    with pytest.raises(SettingsError, match=f"memory to train: use {options}a smaller model or another --device$"):
+        erase(store, [dataset], tiny, recipe, [0])
+    recipe.with_options(dict(option.removeprefix("--option ").split("=") for option in options.split(", ") if option))

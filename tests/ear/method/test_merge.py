@@ -3,9 +3,11 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoProcessor, JanusForConditionalGeneration
 from typer.testing import CliRunner
 
@@ -46,6 +48,30 @@ def test_it_renders_what_the_adapter_renders(
     assert not loading["missing_keys"] and not loading["unexpected_keys"]
     assert sum(weight.numel() for weight in other.parameters()) == sum(w.numel() for w in tiny.model.parameters())
     assert AutoProcessor.from_pretrained(tmp_path / "merged").image_start_token == tiny.processor.image_start_token
+
+
+class Copies(TorchDispatchMode):
+    """Records to which device each tensor is copied; None: to its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.devices: set[torch.device | None] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.ops.aten.clone.default, torch.ops.aten._to_copy.default):
+            self.devices.add((kwargs or {}).get("device"))
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_models_device_does_not_hold_the_weights_twice(
+    store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [run] = erase(store, [dataset], tiny, FULL, [0])
+    adapter = open_adapter(tiny, [run.adapter])
+    monkeypatch.setattr(tiny.model, "save_pretrained", lambda folder, state_dict: folder.mkdir())
+    with Copies() as copies:
+        export_merged(tiny, adapter, tmp_path / "merged")
+    assert copies.devices == {torch.device("cpu")}
 
 
 def test_it_is_written_to_the_current_folder(

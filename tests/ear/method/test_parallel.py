@@ -4,21 +4,26 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import distributed
+from torch import Tensor, distributed
 
 from ear.dataset import find_dataset
 from ear.method.erase import erase
 from ear.method.parallel import ProcessGroup, process_group
 from ear.method.recipe import Recipe
-from ear.method.recipes import ON_POLICY, WINDOWED_KL
+from ear.method.recipes import ON_POLICY, PAPER, PUBLISHED, WINDOWED_KL
 from ear.method.runs import TrainingRun
+from ear.method.train import train as run_training
+from ecgvf.core.dataset import Dataset
+from ecgvf.core.errors import RecipeError
 from ecgvf.core.store import Store
-from ecgvf.janus import load
+from ecgvf.janus import JanusModel, load
+from tests.ear.method.small_training import pair, resolved
 
 SMALL = {"rehearsed": 4, "rehearsed_per_step": 2, "mixed_precision": "no"}
 RECIPES: dict[str, Recipe] = {
@@ -89,16 +94,43 @@ def test_two_processes_train_what_one_does(
 
 
 def test_each_process_of_a_launcher_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CUDA graphs are captured, and NCCL's barriers wait, on the current device: it is set before they are joined."""
+    """CUDA graphs are captured, and NCCL's barriers wait, on the current device: it is set before they are joined.
+
+    They wait while the main process renders what is rehearsed, which may take hours.
+    """
     calls: list[object] = []
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(torch.cuda, "set_device", calls.append)
     monkeypatch.setattr(distributed, "is_initialized", lambda: "nccl" in calls)
-    monkeypatch.setattr(distributed, "init_process_group", calls.append)
+    monkeypatch.setattr(distributed, "init_process_group", lambda backend, timeout: calls.extend([backend, timeout]))
     monkeypatch.setattr(distributed, "get_rank", lambda: 1)
     device = torch.device("cuda:1")
     assert process_group(device) == process_group(device) == ProcessGroup(1, 2)
-    assert calls == [device, "nccl", device]
+    assert calls == [device, "nccl", timedelta(days=1), device]
+
+
+def test_a_process_without_an_image_sums_the_same_dtypes(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise processes abort, or read the bytes of each other's losses as another dtype."""
+    model, recipe = load(str(tiny_path), device="cpu", dtype="bfloat16"), replace(PAPER, weight_dtype="model")
+    summed: dict[int, list[tuple[torch.dtype, torch.Size]]] = {0: [], 1: []}
+    for rank, tensors in summed.items():
+
+        def add(tensor: Tensor, tensors: list[tuple[torch.dtype, torch.Size]] = tensors) -> None:
+            tensors.append((tensor.dtype, tensor.shape))
+            tensor += 1.0  # a loss above the threshold in both processes
+
+        monkeypatch.setattr(distributed, "all_reduce", add)
+        run_training(model, [pair(1)], resolved(recipe), 0, group=ProcessGroup(rank, 2))
+    assert summed[0] == summed[1] and {dtype for dtype, _ in summed[0]} == {torch.float32, torch.bfloat16}
+
+
+def test_the_released_loop_is_refused_to_several_processes(
+    store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It shares nothing: each process would train all of it."""
+    monkeypatch.setattr("ear.method.erase.process_group", lambda device: ProcessGroup(1, 2))
+    with pytest.raises(RecipeError, match=r"recipe published: .* a single process, not in 2: start it without a laun"):
+        erase(store, [dataset], tiny, PUBLISHED, [0])
 
 
 def test_shares_are_disjoint_and_whole() -> None:

@@ -14,9 +14,9 @@ from ear.method.runs import TrainingRun
 from ear.method.state import TrainingState
 from ear.method.train import train
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import AdapterError
+from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel
+from ecgvf.janus import JanusModel, load
 from tests.ear.method.small_training import pair, resolved
 
 
@@ -73,9 +73,36 @@ def test_a_training_resumes_in_the_precision_in_which_it_was_begun(
     cpu("AVX512")
     run.save_checkpoint(TrainingState.start(tiny, setup, 0).checkpoint())
     cpu("AVX2")
-    message = r"begun on a CPU with AVX-512, in another precision: resume on such a CPU, or delete checkpoint\.pt"
+    message = (
+        r"in another precision \(bfloat16 autocast, not the model's dtype\): resume on the same kind of CPU or GPU"
+    )
     with pytest.raises(AdapterError, match=message):
         train(tiny, [pair(1)], setup, 0, run=run)
+
+
+def test_a_float16_model_is_trained_in_float16(tiny_path: Path, cpu: Callable[[str], None]) -> None:
+    """PyTorch fails on its tensors in bfloat16 autocast."""
+    cpu("AVX512")
+    model = load(str(tiny_path), device="cpu", dtype="float16")
+    _, log = train(model, [pair(1)], resolved(recipe("bf16")), 0)
+    assert log.steps == len(log.loss) > 0
+    assert compute_dtype(recipe("bf16"), model) == "float16"
+
+
+@pytest.mark.parametrize("hardware", [False, True])
+def test_a_gpu_that_emulates_bfloat16_computes_in_the_models_dtype(
+    hardware: bool, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(JanusModel, "device", torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: hardware or including_emulation)
+    assert compute_dtype(recipe("bf16"), tiny) == ("bfloat16" if hardware else "float32")
+
+
+def test_tuned_weights_in_float16_are_refused(store: Store, dataset: Dataset, tiny_path: Path) -> None:
+    """A gradient whose square is 0 in float16 would be divided by 0."""
+    model = load(str(tiny_path), device="cpu", dtype="float16")
+    with pytest.raises(RecipeError, match=r"Adam's ε of 1e-8 is 0: .* --option weight_dtype=float32$"):
+        erase(store, [dataset], model, replace(recipe("no"), weight_dtype="model"), [0])
 
 
 def test_another_precision_than_the_recipes_is_another_adapter(

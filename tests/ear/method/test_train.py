@@ -1,5 +1,7 @@
 """The training loop: which windows take a step, with which weights, and what an interrupted run leaves."""
 
+import errno
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from ear.method.rounds import count_windows, most_steps, training_rounds
 from ear.method.runs import TrainingRun
 from ear.method.state import TrainingState
 from ear.method.train import train
-from ecgvf.core.errors import AdapterError, RecipeError
+from ecgvf.core.errors import AdapterError, DiskFull, RecipeError
 from ecgvf.janus import JanusModel, Sampling, hidden_states
 from ecgvf.janus.decoding import ImageTokens
 from tests.ear.method.small_training import guided, pair, resolved, same
@@ -173,6 +175,52 @@ def test_the_time_of_an_interrupted_process_counts(tiny: JanusModel, tmp_path: P
     assert 1000 < log.seconds < 1100
 
 
+def test_a_slow_save_is_followed_by_a_longer_wait(
+    tiny: JanusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most a twentieth of the time: of a minute a round, every twentieth round after a save of a minute."""
+    clock = [0.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    saved: list[int] = []
+
+    def round_(*_: object) -> None:
+        clock[0] += 60.0
+
+    def save(_: TrainingRun, checkpoint: dict[str, Any]) -> None:
+        clock[0] += 60.0
+        saved.append(checkpoint["rounds"])
+
+    monkeypatch.setattr(steps.WindowSteps, "train_round", round_)
+    monkeypatch.setattr(TrainingRun, "save_checkpoint", save)
+    train(tiny, [pair(1)], resolved(replace(RECIPE, passes=50)), 0, run=TrainingRun(tmp_path))
+    assert saved == [1, 22, 43]
+
+
+def test_a_checkpoint_is_never_in_memory_as_a_whole(
+    tiny: JanusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[object] = []
+    save = torch.save
+    monkeypatch.setattr(torch, "save", lambda state, file: (written.append(file.name), save(state, file)))
+    TrainingRun(tmp_path).save_checkpoint({"rounds": 1})
+    assert TrainingRun(tmp_path).checkpoint() == {"rounds": 1}
+    assert [Path(str(name)).parent for name in written] == [tmp_path]
+
+
+def test_a_full_disk_is_one_line_while_a_checkpoint_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch reports that the archive is not whole, and not why."""
+    (tmp_path / "checkpoint.pt").write_bytes(b"the last")
+
+    class FullDisk(io.FileIO):
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: FullDisk(path, mode))
+    with pytest.raises(DiskFull, match=r"no space left to write .*checkpoint\.pt: free some"):
+        TrainingRun(tmp_path).save_checkpoint({"weights": torch.zeros(1000)})
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"the last"]
+
+
 def test_the_number_of_threads_is_known_without_reading_the_weights(
     tiny: JanusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,7 +241,7 @@ def test_a_damaged_checkpoint_is_named(tiny: JanusModel, tmp_path: Path) -> None
 def test_a_checkpoint_of_another_version_is_named(tiny: JanusModel, tmp_path: Path) -> None:
     run = TrainingRun(tmp_path)
     run.save_checkpoint({"weights": {}, "done": 3})
-    with pytest.raises(AdapterError, match=r"checkpoint\.pt is of another version: delete it"):
+    with pytest.raises(AdapterError, match=f"{tmp_path}/checkpoint.pt is of another version: delete it"):
         train(tiny, [pair(1)], resolved(RECIPE), 0, run=run)
 
 
@@ -202,7 +250,7 @@ def test_a_training_resumes_on_the_kind_of_device_on_which_it_was_begun(tiny: Ja
     checkpoint = TrainingState.start(tiny, recipe, 0).checkpoint()
     on_cuda = {"device": "cuda", "generator": torch.zeros(16, dtype=torch.uint8)}
     run.save_checkpoint({**checkpoint, **on_cuda})
-    message = r"this training was begun on cuda: resume with --device cuda, or delete checkpoint\.pt"
+    message = f"this training was begun on cuda: resume with --device cuda, or delete {tmp_path}/checkpoint.pt"
     with pytest.raises(AdapterError, match=message):
         train(tiny, [pair(1)], recipe, 0, run=run)
 
@@ -212,7 +260,7 @@ def test_a_training_resumes_with_the_number_of_processes_with_which_it_was_begun
 ) -> None:
     run, recipe = TrainingRun(tmp_path), resolved(RECIPE)
     run.save_checkpoint({**TrainingState.start(tiny, recipe, 0).checkpoint(), "processes": 2})
-    message = r"begun with 2 process\(es\) and not 1: resume with as many, or delete checkpoint\.pt"
+    message = rf"begun with 2 process\(es\) and not 1: resume with as many, or delete {tmp_path}/checkpoint\.pt"
     with pytest.raises(AdapterError, match=message):
         train(tiny, [pair(1)], recipe, 0, run=run)
 

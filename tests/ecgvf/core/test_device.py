@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ecgvf.core.device import is_device_error, resolve_device
-from ecgvf.core.errors import SettingsError
+from ecgvf.core.device import device_errors, is_device_error, resolve_device
+from ecgvf.core.errors import DeviceFailed, EcgvfError, SettingsError
 
 
 @pytest.mark.parametrize("device", ["quantum", "meta"])
@@ -46,3 +46,27 @@ def test_an_error_of_older_pytorch_is_the_devices_by_its_message(message: str, m
 )
 def test_other_errors_are_not_the_devices(error: Exception) -> None:
     assert not is_device_error(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+            SettingsError,
+            "cuda:0 does not have enough memory to train: use --less, a smaller model or another --device",
+        ),
+        (RuntimeError("CUDA error: unknown\ndetails"), DeviceFailed, "cuda:0 failed: CUDA error: unknown"),
+    ],
+)
+def test_a_device_that_lacks_memory_or_fails_is_one_line(
+    error: Exception, expected: type[EcgvfError], message: str
+) -> None:
+    with pytest.raises(expected) as caught, device_errors(torch.device("cuda:0"), "train", ["--less"]):
+        raise error
+    assert str(caught.value) == message
+
+
+def test_an_error_of_the_programs_own_is_not_the_devices() -> None:
+    with pytest.raises(RuntimeError, match="must match"), device_errors(torch.device("cpu"), "train"):
+        raise RuntimeError("The size of tensor a (3) must match the size of tensor b (4)")

@@ -91,6 +91,16 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tiny_path: Path, tmp_path: P
         load(str(file.parent), device="cpu")
 
 
+def test_weights_that_the_fingerprint_does_not_cover_are_refused(tiny_path: Path, tmp_path: Path) -> None:
+    file = Path(shutil.copytree(tiny_path, tmp_path / "pickled")) / "model.safetensors"
+    torch.save(load_file(file), file.with_name("pytorch_model.bin"))
+    file.unlink()
+    with pytest.raises(
+        ModelError, match=r"pickled has its weights in \.bin files: save it again with `save_pretrained`"
+    ):
+        load(str(file.parent), device="cpu")
+
+
 def test_weights_that_do_not_fit_on_the_device_are_one_line(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\ndetails")
