@@ -3,11 +3,13 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from huggingface_hub import HfApi
 from torch import distributed
 from typer.testing import CliRunner
 
@@ -20,6 +22,8 @@ from ear.method import train as training
 from ear.method.loss_plot import plot_losses
 from ear.method.recipes import RECIPES
 from ear.method.runs import finished, newest
+from ecgvf.core import concepts
+from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES
@@ -27,6 +31,7 @@ from ecgvf.core.store import Store
 from ecgvf.janus.roofline import Roofs
 from ecgvf.publish import dataset_folder
 from ecgvf.publish.export import export
+from tests.hub_server import Hub
 from tools.tiny_janus import build
 
 FAST = [
@@ -170,6 +175,24 @@ def test_a_dry_run_counts_and_trains_nothing(store: Store, monkeypatch: pytest.M
     rehearsing = json.loads(ear("train", "--dry-run", *words, store=store))
     assert rehearsing["rehearsed"] == 30
     assert rehearsing["flops"] > counted["flops"] and rehearsing["bytes"] > counted["bytes"] > 0
+
+
+def test_a_dry_run_needs_no_weights(
+    store: Store, tiny_path: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecgvf.janus.roofline.measure_roofs", lambda *_: Roofs(1e10, 1e11))
+    HfApi().create_repo("owner/janus")
+    HfApi().upload_folder(repo_id="owner/janus", folder_path=tiny_path)
+    words = ("train", "--dry-run", "--json", "--model")
+    counted = json.loads(ear(*words, "owner/janus", store=store))
+    cached = {file.name for file in (tmp_path / "hf").rglob("*")}
+    assert "config.json" in cached and "model.safetensors" not in cached
+    # The GPU that such a model needs is not here.
+    assert counted == json.loads(ear(*words, str(tiny_path), store=store)) and counted["dtype"] == "bfloat16"
+    on_cpu = json.loads(ear(*words, str(tiny_path), "--device", "cpu", store=store))
+    assert on_cpu["dtype"] == "float32" and on_cpu["memory"]["weights"] == 2 * counted["memory"]["weights"]
+    shown = " ".join(ear(*words[:2], store=store).split())
+    assert "counted in bfloat16, as for a GPU" in shown and "bfloat16 compute" in shown
 
 
 def test_a_dry_run_refuses_what_a_training_would(store: Store, tmp_path: Path) -> None:
@@ -329,6 +352,24 @@ def test_bad_input_is_one_line_and_exit_2(store: Store, words: list[str], messag
 )
 def test_mistakes_are_found_before_a_model_is_loaded(store: Store, line: str, message: str) -> None:
     assert message in ear(*line.split(), "--model", "janus-giga", store=store, code=2)
+
+
+def test_what_cannot_be_trained_is_found_before_the_weights_are_loaded(
+    store: Store, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*words: str) -> str:
+        return ear("train", *words, store=store, code=2)
+
+    monkeypatch.setattr("ecgvf.janus.load", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert "--track wandb: pip install wandb" in refused("--track", "wandb")
+    cat = concepts.find("cat").model_copy(update={"window": 96})
+    several = [dataset, replace(dataset, concept=cat)]
+    monkeypatch.setattr("ear.commands.train.open_datasets", lambda _: (store, several))
+    assert "takes each concept's own window" in refused("--recipe", "windowed-kl", "--option", "window=none")
+    assert "changes the prompts of a single concept" in refused("--recipe", "prompt-rewrite")
+    several[:] = [replace(dataset, train=())]
+    assert "has no accepted pair" in refused()
 
 
 def test_after_ctrl_c_the_next_run_resumes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
