@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ear.dataset import find_dataset
-from ear.evaluation import Evaluation, EvaluationSettings
+from ear.evaluation import Evaluation, EvaluationSettings, check_settings
 from ear.evaluation import evaluate as evaluate_adapters
 from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.evaluation.settings import Figures
@@ -143,6 +143,7 @@ def evaluate(
     if not isinstance(dataset, Dataset):
         dataset = load_dataset(dataset, store=opened, model=model, device=device)
     files = adapter_files(opened, dataset, adapter)
+    check_settings(dataset, settings)
     janus = load(model or dataset.model, device=device, dtype=dtype)
     return evaluate_adapters(opened, janus, dataset, files, settings)
 

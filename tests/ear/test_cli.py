@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from ear.cli import app
 from ear.commands.options import DEFAULT_RECIPE
 from ear.evaluation import Evaluation
+from ear.evaluation import judges as evaluation_judges
 from ear.evaluation.result import LAST_EVALUATION
 from ear.method import steps
 from ear.method import train as training
@@ -29,6 +30,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES
 from ecgvf.core.store import Store
 from ecgvf.janus.roofline import Roofs
+from ecgvf.judges import create_judge
 from ecgvf.publish import dataset_folder
 from ecgvf.publish.export import export
 from tests.hub_server import Hub
@@ -352,6 +354,33 @@ def test_bad_input_is_one_line_and_exit_2(store: Store, words: list[str], messag
 )
 def test_mistakes_are_found_before_a_model_is_loaded(store: Store, line: str, message: str) -> None:
     assert message in ear(*line.split(), "--model", "janus-giga", store=store, code=2)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("eval --judge resnet51", "unknown judge 'resnet51'"),
+        ("eval --judge nano-object-b --weights x", "nano-object-b has built-in weights: leave --weights out"),
+        ("eval --family animals", "no retained concept of family 'animals'"),
+        ("eval --figures full --questions nowhere.parquet", "cannot read questions from nowhere.parquet"),
+        ("eval --figures full --oracle nowhere", "--oracle nowhere: there is no such folder"),
+        ("push-to-hub --repo owner/name --judge resnet51", "unknown judge 'resnet51'"),
+        ("compare --judge resnet51", "unknown judge 'resnet51'"),
+        ("ablate --over order --judge resnet51", "unknown judge 'resnet51'"),
+        ("attack --kind prefix --judge resnet51", "unknown judge 'resnet51'"),
+        ("attack --kind prefix --oracle nowhere", "--oracle nowhere: there is no such folder"),
+        ("attack --kind prefix --budget 99", "--budget 99: it must be below 4, the rows of an image"),
+    ],
+)
+def test_what_cannot_be_measured_is_found_before_the_weights_are_loaded(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, message: str
+) -> None:
+    monkeypatch.setattr("ecgvf.janus.load", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr(evaluation_judges, "create_judge", create_judge)
+    (adapter := tmp_path / "adapter.safetensors").touch()
+    command, *options = line.split()
+    named = {"ablate": [], "compare": [str(adapter)]}.get(command, ["--adapter", str(adapter)])
+    assert message in ear(command, *named, *options, store=store, code=2)
 
 
 def test_what_cannot_be_trained_is_found_before_the_weights_are_loaded(
