@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ear.dataset import find_dataset
-from ear.evaluation import Evaluation, EvaluationSettings
+from ear.evaluation import Evaluation, EvaluationSettings, check_settings
 from ear.evaluation import evaluate as evaluate_adapters
 from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.evaluation.settings import Figures
@@ -41,7 +41,13 @@ AdapterLike = TrainingRun | Path | str  # a training run, or its file, folder or
 
 
 def load_dataset(
-    name: str, *, store: AnyStore = None, set_id: str | None = None, model: str | None = None, device: str = "auto"
+    name: str,
+    *,
+    store: AnyStore = None,
+    set_id: str | None = None,
+    model: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
 ) -> Dataset:
     """Load a dataset from the store, the package, a file or the Hub: its prompts and image tokens, not its images.
 
@@ -50,7 +56,7 @@ def load_dataset(
     """
     if not isinstance(name, str | Path):
         raise DatasetError(f"{name!r} is not a dataset: pass an ecgvf.Dataset, or a name such as 'ecgvf/church'")
-    return find_dataset(Store.of(store), str(name), set_id, model=model, device=device)[0]
+    return find_dataset(Store.of(store), str(name), set_id, model=model, device=device, dtype=dtype)[0]
 
 
 def train(
@@ -83,7 +89,7 @@ def train(
     if not named:
         raise DatasetError("there is no dataset to train on: pass at least one")
     datasets = [
-        each if isinstance(each, Dataset) else load_dataset(each, store=opened, model=model, device=device)
+        each if isinstance(each, Dataset) else load_dataset(each, store=opened, model=model, device=device, dtype=dtype)
         for each in named
     ]
     combine(datasets)  # before a model is loaded: some cannot be erased together
@@ -142,8 +148,9 @@ def evaluate(
     )
     opened = Store.of(store)
     if not isinstance(dataset, Dataset):
-        dataset = load_dataset(dataset, store=opened, model=model, device=device)
+        dataset = load_dataset(dataset, store=opened, model=model, device=device, dtype=dtype)
     files = adapter_files(opened, dataset, adapter)
+    check_settings(dataset, settings)
     janus = load(model or dataset.model, device=device, dtype=dtype)
     return evaluate_adapters(opened, janus, dataset, files, settings)
 

@@ -33,26 +33,33 @@ _SUFFIXES = {".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson"}
 
 
 def find_dataset(
-    store: Store, name: str, set_id: str | None = None, *, model: str | None = None, device: str = "auto"
+    store: Store,
+    name: str,
+    set_id: str | None = None,
+    *,
+    model: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
 ) -> tuple[Dataset, str]:
     """The dataset called ``name``, without its images, and where it was found, for people.
 
     ``set_id`` is the start of an acceptance set's fingerprint, for datasets of this store. A file of prompts is
-    rendered by ``model`` (None: the model of its earlier images in this store, else Janus-nano) on ``device``. Raises
-    ``DatasetError`` for an unknown name or an unreadable file, ``HubError``, ``SettingsError`` for a ``set_id``
-    elsewhere, and ``StageMissing`` if neither the store nor the package has the dataset.
+    rendered by ``model`` (None: the model of its earlier images in this store, else Janus-nano) on ``device``, in
+    ``dtype`` ("auto": that of its earlier images, if ``model`` is None). Raises ``DatasetError`` for an unknown name or
+    an unreadable file, ``HubError``, ``SettingsError`` for a ``set_id`` elsewhere, and ``StageMissing`` if neither the
+    store nor the package has the dataset.
     """
     if name.startswith(STORE):
         return _from_store(store, _concept(name), set_id)
     if set_id is not None:
         raise SettingsError(f"--set {set_id} selects a set of this store, and {name} is not in it: omit --set")
     if not name.startswith(HUB) and Path(name).exists():
-        return _from_file(store, Path(name), model, device)
+        return _from_file(store, Path(name), model, device, dtype)
     if not name.startswith(HUB) and Path(name).suffix.lower() in _SUFFIXES:
         raise DatasetError(f"there is no file {name}")
     if not name.startswith(HUB) and name.count("/") != 2:
         raise DatasetError(f"unknown dataset {name!r}: {FORMS}")
-    return _from_hub(store, name, model, device)
+    return _from_hub(store, name, model, device, dtype)
 
 
 def _concept(name: str) -> str:
@@ -73,17 +80,17 @@ def _from_store(store: Store, concept: str, set_id: str | None) -> tuple[Dataset
     return dataset, f"{STORE}{concept}, set {dataset.fingerprint} of {store.root}"
 
 
-def _from_file(store: Store, file: Path, model: str | None, device: str) -> tuple[Dataset, str]:
+def _from_file(store: Store, file: Path, model: str | None, device: str, dtype: str) -> tuple[Dataset, str]:
     from ecgvf.pairs.tables import read_table
 
     if file.is_dir() and (file / "ecgvf.json").is_file():
         return DatasetFolder(file, str(file)).dataset(), str(file)
     if file.is_file() and is_dataset_file(file):
         return read_dataset([file], str(file)), str(file)
-    return _from_prompts(store, read_table(file), str(file), model, device)
+    return _from_prompts(store, read_table(file), str(file), model, device, dtype)
 
 
-def _from_hub(store: Store, text: str, model: str | None, device: str) -> tuple[Dataset, str]:
+def _from_hub(store: Store, text: str, model: str | None, device: str, dtype: str) -> tuple[Dataset, str]:
     from ecgvf.pairs.hub_table import read_hub_table
     from ecgvf.publish.repository import download
 
@@ -91,16 +98,16 @@ def _from_hub(store: Store, text: str, model: str | None, device: str) -> tuple[
     repository = download(name)
     if (repository.folder / "ecgvf.json").is_file():
         return repository.dataset(name.concept), repository.where
-    return _from_prompts(store, read_hub_table(name), f"{HUB}{name}", model, device)
+    return _from_prompts(store, read_hub_table(name), f"{HUB}{name}", model, device, dtype)
 
 
 def _from_prompts(
-    store: Store, source: "PromptTable", location: str, model: str | None, device: str
+    store: Store, source: "PromptTable", location: str, model: str | None, device: str, dtype: str
 ) -> tuple[Dataset, str]:
     """Import prompts into the store, render and filter them, so that they are like any other dataset of the store."""
     from ecgvf.filter import filter_images
     from ecgvf.pairs.importing import import_pairs, named_concept
-    from ecgvf.render import render
+    from ecgvf.render import existing_images, missing_options, render
 
     concept = named_concept(source)
     if concept is None or concept not in {*concepts.names(), *store.concepts()}:
@@ -116,8 +123,13 @@ def _from_prompts(
     )
     for note in imported.notes:
         console.note(note)
+    images = existing_images(run)
     if model is not None:
-        render(run, model=model, device=device)
+        render(run, model=model, device=device, dtype=dtype)
+    elif dtype != "auto" and (images is None or images.settings["dtype"] != dtype):
+        options = {**vars(missing_options(run, device=device)), "dtype": dtype}
+        del options["further_seed"]
+        render(run, **options)
     filter_images(run, device=device)
     dataset = load_dataset(run, images=False)
     return dataset, f"{location}, rendered and filtered as set {dataset.fingerprint} of {store.root}"

@@ -4,25 +4,31 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from ear.evaluation import Evaluation
 from ear.evaluation.openings import openings_text
 from ear.evaluation.table import document
 from ear.method import lora
+from ear.method.adapter import FORMAT
 from ear.method.open_adapter import adapter_facts
 from ear.method.retrained import MODEL_FILE
 from ear.method.runs import ADAPTER_FILE, FILES, PROMPT_RECIPE
 from ecgvf.core import markdown
 from ecgvf.core.errors import AdapterError, SettingsError
+from ecgvf.core.files import pretty_json, read_json, write_atomic
 from ecgvf.core.hub import REPO, hub_errors
 from ecgvf.core.shard_set import versions
 from ecgvf.janus import MODELS
+from ecgvf.publish.redaction import redact
 from ecgvf.world.domain import NANO
 
 CARD, SHEET = "README.md", "sheet.png"
@@ -34,17 +40,17 @@ def push(evaluation: Evaluation, repo: str, *, public: bool = False) -> str:
 
     A new repository is private unless ``public``; an existing repository keeps its visibility. The file gets the name
     by which ``find_adapter`` finds it. Raises ``SettingsError`` for an invalid ``repo``, ``AdapterError`` for several
-    adapters and for a whole model, ``HubError``.
+    adapters and for a whole model, ``HubError``. Nothing that is uploaded names a local folder (``redact``).
     """
     check_publishable(evaluation.adapters, repo)
     [file] = evaluation.adapters
-    content: dict[str, Path | bytes] = {_published_name(file): file}
+    files = {_published_name(file): file}
     if file.name == lora.LORA_FILE:
-        content[lora.CONFIG] = file.with_name(lora.CONFIG)
-    names, facts = [*content], adapter_facts(file)
+        files[lora.CONFIG] = file.with_name(lora.CONFIG)
     with tempfile.TemporaryDirectory() as folder:
+        content: dict[str, Path | bytes] = {name: _redacted(each, Path(folder)) for name, each in files.items()}
         content[SHEET] = evaluation.save_contact_sheet(Path(folder) / SHEET)
-        content[CARD] = card(evaluation, facts, repo, names).encode()
+        content[CARD] = card(evaluation, adapter_facts(file), repo, [*files]).encode()
         api = HfApi()
         with hub_errors(repo, repo_type="model"):
             api.create_repo(repo, private=not public, exist_ok=True)
@@ -79,8 +85,29 @@ def _published_name(file: Path) -> str:
     return PROMPT_RECIPE if file.suffix == ".json" else ADAPTER_FILE
 
 
+def _redacted(file: Path, folder: Path) -> Path:
+    """``file`` of an adapter; a copy in ``folder`` without local paths, if its facts or configuration name any."""
+    if file.suffix == ".json":
+        content = read_json(file)
+        if (public := redact(content)) == content:
+            return file
+        write_atomic(folder / file.name, pretty_json(public))
+    else:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata()
+        facts = json.loads(metadata[FORMAT])
+        if (public := redact(facts)) == facts:
+            return file
+        metadata[FORMAT] = json.dumps(public, sort_keys=True, ensure_ascii=False)
+        save_file(load_file(file), folder / file.name, metadata)
+    return folder / file.name
+
+
 def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Sequence[str]) -> str:
     """The card: what the adapter does, how to use it, every figure with its interval, and where it comes from."""
+    evaluation = replace(evaluation, judge=redact(evaluation.judge))
+    if evaluation.fidelity is not None:
+        evaluation = replace(evaluation, fidelity=replace(evaluation.fidelity, clip=redact(evaluation.fidelity.clip)))
     concept, model = markdown.escape(evaluation.concept), markdown.escape(Path(evaluation.model).name)
     base = MODELS.get(evaluation.model, evaluation.model)
     nano = evaluation.model == NANO
@@ -97,13 +124,14 @@ def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Seq
         what = "the full weights of the tuned modules"
     else:
         what = "a recipe that trains nothing and changes prompts"
-    settings = {"recipe": facts["recipe"], "dataset": facts.get("dataset"), "versions": versions()}
+    settings = {"recipe": redact(facts["recipe"]), "dataset": facts.get("dataset"), "versions": versions()}
     page = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
     return page.from_string(_CARD).render(
         header=yaml.safe_dump(header, sort_keys=False).rstrip(),
         concept=concept,
         model=model,
         what=what,
+        options="" if evaluation.model in MODELS or "base_model" in header else " --model FOLDER",
         repo=repo,
         sheet=SHEET,
         paper=PAPER,
@@ -128,7 +156,7 @@ This repository holds {{ what }}. With it, {{ model }} turns {{ concept }} into 
 ![Prompts as rows: before erasing, after it, and the original model asked for the surrogate]({{ sheet }})
 
 ```sh
-ear generate --adapter hub:{{ repo }} --prompt "…"
+ear generate --adapter hub:{{ repo }}{{ options }} --prompt "…"
 ```
 
 ## Figures

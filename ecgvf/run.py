@@ -39,6 +39,7 @@ from ecgvf.world.domain import NANO
 
 if TYPE_CHECKING:
     from ecgvf.engine import Engine
+    from ecgvf.janus import JanusModel
     from ecgvf.llm.registry import LLMWriter
     from ecgvf.pairs.importing import ImportResult
     from ecgvf.publish.parquet import DatasetFiles
@@ -170,7 +171,7 @@ class Run(ConceptRun):
     def render(
         self,
         *,
-        model: str = NANO,
+        model: "str | JanusModel" = NANO,
         guidance: float | None = None,
         temperature: float | None = None,
         seed: int = 0,
@@ -183,6 +184,7 @@ class Run(ConceptRun):
     ) -> "RenderResult":
         """Render both prompts of each pair from one seed, by default on every visible GPU.
 
+        ``model`` is a name, a folder or a Hub id, or a loaded model, which renders in this process.
         ``guidance``, ``temperature`` and ``batch_size`` None are the model's own; ``raw_control_tokens`` lets the model
         obey control tokens that a prompt spells. ``seed`` is the run's: with the record it decides the seed of each
         image. ``device`` is "auto", "cpu", "cuda" or "cuda:N", ``dtype`` "auto", "float32", "bfloat16" or "float16".

@@ -69,6 +69,7 @@ def ablate(
     """
     from ear.ablation import Ablation, all_variants, base_name, check_minutes
     from ear.ablation import ablate as run_ablation
+    from ear.evaluation import check_settings
 
     limit = math.inf if minutes is None else minutes
     check_minutes(limit)
@@ -80,6 +81,7 @@ def ablate(
     name = base_name(base)
     # Another base has a table of its own.
     folder = out or store.root / dataset.concept.name / "ablation" / name.replace(", ", "-")
+    check_settings(dataset, settings)
     print_lines([("base", name), ("factors", ", ".join(factors)), ("out", str(folder))])
     model = load_model(source, dataset)
     ablation = Ablation(store, model, dataset, base, settings, training_seeds, folder)

@@ -114,10 +114,13 @@ def attack(
     """
     from ear.evaluation.attack_table import attack_caption, attack_table
     from ear.evaluation.robustness import attack as attack_adapters
+    from ear.evaluation.robustness import check_settings
+    from ecgvf.janus import load_without_weights
 
     settings, prompt_table = attacking.settings(), attacking.prompt_table()
     store, dataset = open_dataset(source)
     files = adapter_files(store, dataset, adapter)
+    check_settings(load_without_weights(source.model or dataset.model), dataset, settings, prompt_table)
     found = attack_adapters(store, load_model(source, dataset), dataset, files, settings, prompt_table)
     results = results_folder(store, dataset.concept.name, files)
     page = sheet if sheet is not None else results / f"attack-{attacking.name(settings)}.png"

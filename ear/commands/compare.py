@@ -94,6 +94,7 @@ def _measure(
     source: DatasetArguments, settings: "EvaluationSettings", adapters: Sequence[str]
 ) -> "tuple[list[str], list[Evaluation], Path]":
     """Names and evaluations of the adapters, and the folder for what is written about them."""
+    from ear.evaluation import check_settings
     from ear.evaluation import compare as compare_adapters
     from ear.method.retrained import MODEL_FILE
     from ear.method.runs import FILES
@@ -103,6 +104,7 @@ def _measure(
     names = [file.parent.name if file.name in (*FILES, MODEL_FILE) else file.stem for file in files]
     # A file of the Hub is in a folder named after its commit.
     names = [typed if typed.startswith("hub:") else name for typed, name in zip(adapters, names, strict=True)]
+    check_settings(dataset, settings)
     evaluations = compare_adapters(store, load_model(source, dataset), dataset, files, settings)
     folder = results_folder(store, dataset.concept.name, files[:1]).parent
     return _distinct(names, adapters), evaluations, folder

@@ -31,6 +31,7 @@ def evaluate(
 
     `ear report` writes the results as a page.
     """
+    from ear.evaluation import check_settings
     from ear.evaluation import evaluate as evaluate_adapters
     from ear.evaluation.result import LAST_EVALUATION
     from ear.evaluation.table import evaluation_table
@@ -39,6 +40,7 @@ def evaluate(
     settings = measuring.settings(paper)
     store, dataset = open_dataset(source)
     files = adapter_files(store, dataset, adapter)
+    check_settings(dataset, settings)
     evaluation = evaluate_adapters(store, load_model(source, dataset), dataset, files, settings)
     given = replace(source, dataset=source.dataset or f"ecgvf/{dataset.concept.name}")
     adapters = [word for name in adapter or map(adapter_name, files) for word in ("--adapter", name)]

@@ -23,11 +23,12 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Merge an adapter into its model: a folder that from_pretrained loads without this package."""
-    from ear.method.merge import export_merged
+    from ear.method.merge import check_new, export_merged
     from ear.method.open_adapter import adapter_facts, open_adapter
     from ecgvf.core.store import Store
     from ecgvf.janus import load
 
+    check_new(merged)
     files = adapter_files_of(Store(store), dataset, adapter)
     janus = load(model or str(adapter_facts(files[0])["model"]), device=device, dtype=dtype)
     export_merged(janus, open_adapter(janus, files), merged)

@@ -20,13 +20,15 @@ def import_weights(
     as_json: JsonOption = False,
 ) -> None:
     """Make an adapter of published weights, to render with and to measure."""
-    from ear.method.published_weights import import_weights as import_file
+    from ear.method.published_weights import import_weights as write_run
+    from ear.method.published_weights import read_published
     from ecgvf.core import concepts
     from ecgvf.core.store import Store
     from ecgvf.janus import load
 
     found = concepts.find(concept)
-    run = import_file(Store(store), file, found, load(model, device=device, dtype=dtype))
+    weights = read_published(file)
+    run = write_run(Store(store), file, weights, found, load(model, device=device, dtype=dtype))
     console.print_result(
         {"concept": found.name, "model": model, "adapter": str(run.adapter), "new": run.new},
         f"Adapter ({'imported' if run.new else 'imported before'}): {console.escape(str(run.adapter))}",

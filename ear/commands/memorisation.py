@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ear.evaluation.prompts import EvaluationPrompt
     from ear.memorisation import Condition
     from ecgvf.core.dataset import Dataset
+    from ecgvf.core.store import Store
     from ecgvf.judges.clip import Encoder
     from ecgvf.judges.nano_clip import NanoEncoder
 
@@ -76,6 +77,7 @@ def memorisation(
 ) -> None:
     """Find near-duplicate images of different prompts, with and without <|startoftext|>, before and after erasing."""
     from ear.memorisation import analyse, check_bounds, table, write_sheet
+    from ear.retained_concepts import in_nano_world
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.files import pretty_json, write_atomic
 
@@ -88,8 +90,14 @@ def memorisation(
     if column and prompts is None:
         raise SettingsError(f"--column {column[0]} is of a file of prompts: name it with --prompts")
     check_bounds(bounds.distance, bounds.similarity)
-    images = _of_folders(folders) if folders else _of_adapter(source, adapter, prompts, column or (), seed)
-    encoder, name = _encoder(images.on_nano, bounds.clip, source.device)
+    if folders:
+        images = _of_folders(folders)
+        encoder, name = _encoder(images.on_nano, bounds.clip, source.device)
+    else:
+        store, dataset = open_dataset(source)
+        asked, files = _prompts(dataset, prompts, column or (), seed), adapter_files(store, dataset, adapter)
+        encoder, name = _encoder(in_nano_world(dataset), bounds.clip, source.device)  # before anything is rendered
+        images = _of_adapter(source, store, dataset, files, asked, prompts)
     analysis = analyse(images.conditions, encoder, name, distance=bounds.distance, similarity=bounds.similarity)
     title = f"Near duplicates of different prompts{' (nano)' if images.on_nano else ''}"
     file = write_sheet(analysis, page.sheet or images.sheet, title=title, blurred=images.unsafe and not page.clear)
@@ -134,20 +142,23 @@ def _of_folders(folders: list[Path]) -> _Images:
 
 
 def _of_adapter(
-    source: DatasetArguments, adapter: list[str] | None, prompts: Path | None, columns: Sequence[str], seed: int
+    source: DatasetArguments,
+    store: "Store",
+    dataset: "Dataset",
+    files: Sequence[Path],
+    asked: "Sequence[EvaluationPrompt]",
+    prompts: Path | None,
 ) -> _Images:
-    """The images of prompts, rendered before and after erasing."""
+    """The images of the prompts ``asked``, of the file ``prompts`` if it is not None, rendered before and after
+    erasing."""
     from ear.memorisation import adapter_conditions
     from ear.memorisation.report import FILE
     from ear.method.open_adapter import files_hash, open_adapter
     from ear.retained_concepts import in_nano_world
 
-    store, dataset = open_dataset(source)
-    found = _prompts(dataset, prompts, columns, seed)
-    files = adapter_files(store, dataset, adapter)
     model = load_model(source, dataset)
     tuned = open_adapter(model, files)
-    conditions = adapter_conditions(store, model, dataset, tuned, files_hash(files), found)
+    conditions = adapter_conditions(store, model, dataset, tuned, files_hash(files), asked)
     sheet = results_folder(store, dataset.concept.name, files) / FILE
     facts = {
         "concept": dataset.concept.name,

@@ -28,13 +28,14 @@ def push_to_hub(
 
     What has not been measured yet is measured first, as by ear eval with the same options.
     """
-    from ear.evaluation import evaluate
+    from ear.evaluation import check_settings, evaluate
     from ear.publish import check_publishable, push
 
     settings = measuring.settings(paper)
     store, dataset = open_dataset(source)
     files = adapter_files(store, dataset, adapter)
     check_publishable(files, repo)
+    check_settings(dataset, settings)
     evaluation = evaluate(store, load_model(source, dataset), dataset, files, settings)
     commit = push(evaluation, repo, public=public)
     console.print_result(

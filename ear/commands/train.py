@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,10 +16,12 @@ from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 
 if TYPE_CHECKING:
-    from ear.method.recipe import ResolvedRecipe
+    import torch
+
+    from ear.method.recipe import Recipe, ResolvedRecipe
     from ear.method.recipes import PromptRecipe
     from ear.method.runs import TrainingRun
-    from ecgvf.core.dataset import Dataset
+    from ecgvf.core.dataset import AcceptedRecord, Dataset
     from ecgvf.core.store import Store
     from ecgvf.janus import JanusModel
 
@@ -72,11 +74,11 @@ def train(
     """Erase the concept of a dataset, or of several (--dataset a,b), from the model that rendered it."""
     from ear.method import recipes
     from ear.method.erase import Watch, erase, resolve
-    from ear.method.pairs import report_pairs
+    from ear.method.pairs import accepted_pairs, report_pairs
     from ear.method.parallel import leave_process_group
-    from ear.method.precision import compute_dtype
     from ear.method.several import combine
     from ecgvf.core.errors import SettingsError
+    from ecgvf.janus import load_without_weights
 
     if os.environ.get("RANK", "0") != "0":  # of several processes of accelerate or torchrun, the first reports
         console.silence()
@@ -87,23 +89,24 @@ def train(
             f"recipe {changed.name} trains nothing: leave out --seed, --seeds, --preview-every and --track"
         )
     store, datasets = open_datasets(source)
-    dataset = combine(datasets)  # before the model is loaded: some cannot be erased together
-    model = load_model(source, dataset)
+    dataset = combine(datasets)
     if isinstance(changed, recipes.PromptRecipe):
-        _write_prompts(store, dataset, model, changed, dry_run=dry_run)
+        _write_prompts(source, store, dataset, changed, dry_run=dry_run)
         return
-    resolved = resolve(changed, datasets, model)
-    weights = model.dtype_name if changed.weight_dtype == "model" else changed.weight_dtype
-    precision = f"{compute_dtype(changed, model)} compute, {weights} weights"
-    print_lines([*resolved.summary(), ("precision", precision)])
+    # Before the weights are downloaded and loaded: what cannot be trained.
+    outline = load_without_weights(source.model or dataset.model)
+    resolved = resolve(changed, datasets, outline)
+    accepted_pairs(dataset, resolved.recipe.pairs)
     if dry_run:
         report_pairs(datasets, changed.pairs)
-        _print_cost(dataset, model, resolved, len(training_seeds) if changed.depends_on_seed else 1)
+        _print_cost(source, dataset, outline, resolved, len(training_seeds) if changed.depends_on_seed else 1)
         return
+    tracking = None if track is None else Tracking(track)
+    model = load_model(source, dataset)
+    print_lines([*resolved.summary(), _precision(changed, model.device, model.dtype_name)])
     watchers: list[Watch] = [] if preview_every is None else [Previews(model, dataset, preview_every)]
     with ExitStack() as stack:
-        if track is not None:
-            tracking = Tracking(track)
+        if tracking is not None:
             stack.callback(tracking.finish)  # also if training fails or is interrupted
             watchers.append(tracking)
         runs = erase(store, datasets, model, changed, training_seeds, watchers)
@@ -122,17 +125,27 @@ def _training_seeds(seed: int | None, seeds: str | None) -> list[int]:
 
 
 def _write_prompts(
-    store: "Store", dataset: "Dataset", model: "JanusModel", recipe: "PromptRecipe", *, dry_run: bool
+    source: DatasetArguments, store: "Store", dataset: "Dataset", recipe: "PromptRecipe", *, dry_run: bool
 ) -> None:
     """The adapter of a recipe that changes prompts only, and trains nothing."""
-    from ear.method.erase import erase
+    from ear.method.prompt_recipes import check_single, write_prompt_adapter
 
+    check_single(recipe, dataset.concept)
     print_lines([("recipe", f"{recipe.name}: {recipe.description}")])
     if dry_run:
         console.print_result({"trainings": 0}, "Nothing would be trained.")
-    else:
-        runs = erase(store, [dataset], model, recipe, [0])
-        _print_runs(dataset, model, {"recipe": recipe.settings()}, runs)
+        return
+    model = load_model(source, dataset)
+    run = write_prompt_adapter(store, dataset, model, recipe)
+    _print_runs(dataset, model, {"recipe": recipe.settings()}, [run])
+
+
+def _precision(recipe: "Recipe", device: "torch.device", dtype: str) -> tuple[str, str]:
+    """The line about dtypes, for a model of ``dtype`` on ``device``."""
+    from ear.method.precision import computes_in_bfloat16
+
+    compute = "bfloat16" if computes_in_bfloat16(recipe, device) else dtype
+    return "precision", f"{compute} compute, {dtype if recipe.weight_dtype == 'model' else recipe.weight_dtype} weights"
 
 
 def _print_runs(
@@ -149,34 +162,71 @@ def _print_runs(
     )
 
 
-def _print_cost(dataset: "Dataset", model: "JanusModel", resolved: "ResolvedRecipe", trainings: int) -> None:
-    """Print what training would take, by counting; the time is the least at this device's measured peaks."""
+def _print_cost(
+    source: DatasetArguments, dataset: "Dataset", outline: "JanusModel", resolved: "ResolvedRecipe", trainings: int
+) -> None:
+    """Print what training would take, counted from the ``outline`` of the model, which has no weights; the time is the
+    least at this device's measured peaks."""
     from ear.method.cost import training_cost
-    from ear.method.pairs import training_records
+    from ear.method.pairs import accepted_pairs, check_renderer
+    from ear.method.precision import computes_in_bfloat16
     from ear.method.retention import count_rendered
-    from ecgvf.janus import generation_ids
+    from ecgvf.core.device import resolve_device
+    from ecgvf.janus.loading import has_weights, resolve_dtype
     from ecgvf.janus.roofline import measure_roofs
 
-    records = training_records(dataset, model, resolved.recipe.pairs)
-    prompts = [text for record in records for _, text in record.pair.prompts()]
-    longest = int(generation_ids(model, prompts)[0].shape[1])
-    cost = training_cost(model, resolved, len(records), longest, rendered=count_rendered(dataset, resolved.recipe))
+    here = resolve_device(source.device)
+    planned, dtype = _planned(source, outline.name)
+    outline.model.to(dtype)
+    if has_weights(outline.path):  # else the training finds out
+        check_renderer(dataset, outline)
+    precision = _precision(resolved.recipe, planned, outline.dtype_name)
+    print_lines([("model", outline.name), *resolved.summary(), precision])
+    if not computes_in_bfloat16(resolved.recipe, planned):
+        resolved = replace(resolved, recipe=replace(resolved.recipe, mixed_precision="no"))
+    records = accepted_pairs(dataset, resolved.recipe.pairs)
+    rendered = count_rendered(dataset, resolved.recipe)
+    cost = training_cost(outline, resolved, len(records), _longest(outline, records), rendered=rendered)
     flops, moved = cost.flops(trainings), cost.bytes(trainings)
-    seconds = cost.seconds(measure_roofs(model.device, model.dtype), trainings)
+    seconds = cost.seconds(measure_roofs(here, resolve_dtype(source.dtype, here)), trainings)
     memory = ", ".join(f"{name} {size / 2**20:,.0f} MiB" for name, size in cost.memory.items())
+    counted = "" if planned.type == here.type else f"; counted in {outline.dtype_name}, as for a GPU"
     lines = [
         ("trainings", f"{trainings}, each of at most {cost.steps:,} steps and {cost.rollouts:,} rollouts"),
         ("rehearsal", f"{cost.rehearsed:,} images to render first, unless the store has them"),
         (
             "work",
-            f"{flops:.2e} FLOPs, {moved:.2e} bytes: at least {seconds / 60:,.1f} minutes on this {model.device.type}",
+            f"{flops:.2e} FLOPs, {moved:.2e} bytes: at least {seconds / 60:,.1f} minutes on this {here.type}{counted}",
         ),
         ("memory", f"{cost.peak / 2**30:,.2f} GiB at once: {memory}"),
     ]
     facts = {"trainings": trainings, "steps": cost.steps, "rollouts": cost.rollouts, "rehearsed": cost.rehearsed}
-    work = {"flops": flops, "bytes": moved, "seconds_at_least": seconds}
+    work = {"dtype": outline.dtype_name, "flops": flops, "bytes": moved, "seconds_at_least": seconds}
     console.print_result({**facts, **work, "memory": dict(cost.memory), "peak_bytes": cost.peak})
     print_lines(lines)
+
+
+def _planned(source: DatasetArguments, model: str) -> "tuple[torch.device, torch.dtype]":
+    """Device and dtype to count for: without a GPU, a model other than nano in bfloat16 on the GPU that it will need,
+    unless ``source`` says otherwise."""
+    import torch
+
+    from ecgvf.core.device import resolve_device
+    from ecgvf.janus.loading import resolve_dtype
+    from ecgvf.world.domain import NANO
+
+    device = resolve_device(source.device)
+    if source.device != "auto" or device.type == "cuda" or model == NANO:
+        return device, resolve_dtype(source.dtype, device)
+    return torch.device("cuda"), resolve_dtype("bfloat16" if source.dtype == "auto" else source.dtype, device)
+
+
+def _longest(model: "JanusModel", records: "Sequence[AcceptedRecord]") -> int:
+    """Number of tokens of the longest prompt of ``records``."""
+    from ecgvf.janus import generation_ids
+
+    prompts = [text for record in records for _, text in record.pair.prompts()]
+    return int(generation_ids(model, prompts)[0].shape[1])
 
 
 def _describe(facts: Mapping[str, Any]) -> str:

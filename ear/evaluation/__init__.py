@@ -5,8 +5,8 @@ prompts ──images──▶ images ──measure (judges, teacher_forcing)─�
 training pairs ──attacks, robustness──▶ outcomes under attack ──attack_figures──▶ attack_table
 """
 
-from ear.evaluation.evaluation import compare, evaluate
+from ear.evaluation.evaluation import check_settings, compare, evaluate
 from ear.evaluation.result import Evaluation
 from ear.evaluation.settings import EvaluationSettings
 
-__all__ = ["Evaluation", "EvaluationSettings", "compare", "evaluate"]
+__all__ = ["Evaluation", "EvaluationSettings", "check_settings", "compare", "evaluate"]

@@ -27,7 +27,7 @@ from ear.evaluation.prompts import (
 )
 from ear.evaluation.questions import YesNoQuestion, nano_questions, read_questions
 from ear.evaluation.result import Evaluation
-from ear.evaluation.robustness import Oracle, attack_outcomes, check_attacks, find_oracle
+from ear.evaluation.robustness import Oracle, attack_outcomes, check_attacks, check_oracle, find_oracle
 from ear.evaluation.settings import GUIDANCES, NANO_GUIDANCES, TEMPERATURES, EvaluationSettings
 from ear.evaluation.submitted_images import SubmittedImages
 from ear.evaluation.understanding import compare_answers, kept_answers
@@ -78,6 +78,18 @@ def evaluate_images(
     with device_errors(model.device, "evaluate"):
         measurement = _measurement(store, model, dataset, images, images.hash, settings)
         return _evaluate(measurement, settings, [images.folder])
+
+
+def check_settings(dataset: Dataset, settings: EvaluationSettings) -> None:
+    """Find what is wrong with ``settings`` before a model is loaded: judge, weights, family, split, questions, oracle.
+
+    Raises as ``evaluate`` does.
+    """
+    if settings.questions is not None:
+        read_questions(settings.questions)
+    if settings.oracle is not None:
+        check_oracle(dataset.concept, settings.oracle)
+    evaluation_prompts(dataset, settings)
 
 
 def evaluation_prompts(dataset: Dataset, settings: EvaluationSettings) -> list[EvaluationPrompt]:

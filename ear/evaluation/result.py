@@ -185,13 +185,17 @@ class Evaluation:
                 f"{file} is a cell of a suite, not a file of `ear eval --outcomes`: `ear report {Path(file).parent}` "
                 "shows the suite; to compare its adapter with another, name both adapters"
             )
+        if not facts:
+            raise DatasetError(f"{file} does not say what it is of: `ear eval --outcomes` did not write it")
         if missing := sorted(_FACTS - facts.keys()):
-            raise DatasetError(f"{file} lacks {missing[0]}: `ear eval --outcomes` did not write it")
+            raise DatasetError(f"{file} lacks {missing[0]}: {_NOT_OF_THIS_VERSION}")
         if not any(outcome.group == "concept" and outcome.condition == "after" for outcome in outcomes):
             raise DatasetError(
                 f"{file} has no outcome of {facts['concept']} after erasing: write one with `ear eval --outcomes`"
             )
         try:
+            if missing := sorted({"dataset", "model", "judges"} - set(facts["origin"])):  # what comparisons read
+                raise KeyError(missing[0])
             measured = facts["fidelity"]
             read = {
                 "adapters": tuple(map(Path, facts["adapters"])),
@@ -202,9 +206,7 @@ class Evaluation:
                 "command": tuple(facts["command"]),
             }
         except (TypeError, KeyError) as error:
-            raise DatasetError(
-                f"{file}: its facts are not those that this version of `ear eval --outcomes` writes: measure again"
-            ) from error
+            raise DatasetError(f"{file}: {_NOT_OF_THIS_VERSION}") from error
         return cls(
             **{name: facts[name] for name in _FACTS} | read,
             outcomes=tuple(outcome for outcome in outcomes if outcome.sample != "attack"),
@@ -231,6 +233,7 @@ class Evaluation:
         return text([self], ["after"])
 
 
+_NOT_OF_THIS_VERSION = "its facts are not those that this version of `ear eval --outcomes` writes: measure again"
 _FACTS = {each.name for each in fields(Evaluation)} - {"outcomes", "attacked"}
 
 

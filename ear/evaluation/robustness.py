@@ -32,10 +32,11 @@ from ear.evaluation.outcomes import Outcome, write_outcomes
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_prompts
 from ear.evaluation.submitted_images import SubmittedImages
 from ear.method.open_adapter import check_concept, files_hash, open_adapter
-from ear.method.pairs import training_pairs, training_records
-from ear.method.retrained import TRAINING, read_retrained
+from ear.method.pairs import accepted_pairs, training_pairs, training_records
+from ear.method.retrained import TRAINING, read_retrained, retrained_facts
 from ear.retained_concepts import RetainedConcept, retained_concepts
 from ecgvf.core import console, seeds
+from ecgvf.core.concepts import Concept
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.device import device_errors
 from ecgvf.core.errors import AdapterError, DatasetError, SettingsError
@@ -179,21 +180,43 @@ def attack(
     )
 
 
+def check_settings(
+    model: JanusModel, dataset: Dataset, settings: AttackSettings, prompt_set: PromptTable | None = None
+) -> None:
+    """Find what is wrong before a model is loaded: ``model`` may be without weights. Raises as ``attack`` does."""
+    EvaluationJudges(dataset, settings.judge, settings.weights, "cpu")
+    if settings.oracle is not None:
+        check_oracle(dataset.concept, settings.oracle)
+    if prompt_set is None:
+        check_budgets(model, settings.budgets)
+        concept_prompts(dataset, settings.split, settings.prompts, settings.seed)
+        accepted_pairs(dataset, EXAMPLES)
+    else:
+        _of_file(dataset, prompt_set, settings)
+
+
+def check_oracle(concept: Concept, folder: Path) -> None:
+    """Raise ``SettingsError`` if there is no ``folder``, ``AdapterError`` if it says that its model was trained with
+    ``concept``."""
+    if not folder.is_dir():
+        raise SettingsError(f"--oracle {folder}: there is no such folder; name one with a model")
+    left_out = [name for name in str(retrained_facts(folder)["concept"]).split("+") if name]
+    if (folder / TRAINING).is_file() and not {concept.name, *concept.labels("nano")} & set(left_out):
+        without = f"without {', '.join(left_out)}, but " if left_out else ""
+        raise AdapterError(f"{folder} was trained {without}with {concept.name}: name an oracle of {concept.name}")
+
+
 def find_oracle(measurement: Measurement, folder: Path) -> Oracle:
     """The oracle in ``folder``; a note if the folder does not say what its training left out.
 
-    Raises ``AdapterError`` if it says that the model was trained with the concept.
+    Raises ``SettingsError`` and ``AdapterError`` as ``check_oracle`` does.
     """
-    if not folder.is_dir():
-        raise SettingsError(f"--oracle {folder}: there is no such folder; name one with a model")
-    retrained = read_retrained(measurement.model, folder)
     concept = measurement.dataset.concept
+    check_oracle(concept, folder)
+    retrained = read_retrained(measurement.model, folder)
     known = {concept.name, *concept.labels("nano")}
     if not (folder / TRAINING).is_file():
         console.note(f"{folder} has no {TRAINING}: whether the model was trained without {concept.name} is not known")
-    elif not known & set(retrained.concepts):
-        left_out = f"without {', '.join(retrained.concepts)}, but " if retrained.concepts else ""
-        raise AdapterError(f"{folder} was trained {left_out}with {concept.name}: name an oracle of {concept.name}")
     absent = [
         each
         for each in retained_concepts(measurement.dataset)
@@ -208,9 +231,14 @@ def check_attacks(model: JanusModel, dataset: Dataset, budgets: Mapping[Kind, in
 
     Raises ``SettingsError``, and ``DatasetError`` as ``training_records`` does.
     """
+    check_budgets(model, budgets)
+    training_records(dataset, model, EXAMPLES)
+
+
+def check_budgets(model: JanusModel, budgets: Mapping[Kind, int]) -> None:
+    """Raise ``SettingsError`` for a budget that does not fit ``model``."""
     for kind, budget in budgets.items():
         KINDS[kind].check(model, budget)
-    training_records(dataset, model, EXAMPLES)
 
 
 def attack_outcomes(

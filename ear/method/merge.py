@@ -11,17 +11,22 @@ from ecgvf.core.errors import AdapterError
 from ecgvf.janus import JanusModel
 
 
+def check_new(folder: Path) -> None:
+    """Raise ``AdapterError`` for a folder that is not empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise AdapterError(f"--merged {folder} is not empty: name a new folder")
+
+
 def export_merged(model: JanusModel, adapter: AnyAdapter, folder: Path) -> None:
     """Write the tuned model to ``folder``, which appears whole or not at all.
 
-    Raises ``AdapterError`` for an adapter without weights or that is a whole model, and for a folder that is not empty.
+    Raises ``AdapterError`` for an adapter without weights or that is a whole model, and as ``check_new`` does.
     """
     if isinstance(adapter, RetrainedModel):
         raise AdapterError(f"{adapter.other.path} is a whole model already: copy its folder")
     if not isinstance(adapter, Adapter):
         raise AdapterError("the adapter has no weights, it only changes prompts: there is nothing to merge")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise AdapterError(f"--merged {folder} is not empty: name a new folder")
+    check_new(folder)
     # Copies: some weights share memory with others (ecgvf/janus/fused.py), which safetensors refuses. On the CPU: a GPU
     # may not hold the model twice.
     weights = {name: weight.detach().to("cpu", copy=True) for name, weight in model.model.state_dict().items()}

@@ -49,16 +49,26 @@ def training_pairs(dataset: Dataset, model: JanusModel, limit: int) -> list[Trai
 
 
 def training_records(dataset: Dataset, model: JanusModel, limit: int) -> Sequence[AcceptedRecord]:
-    """The records of the first ``limit`` accepted pairs; nothing is rendered.
+    """As ``accepted_pairs``. Raises ``DatasetError`` as that does and as ``check_renderer`` does."""
+    check_renderer(dataset, model)
+    return accepted_pairs(dataset, limit)
 
-    Raises ``DatasetError`` if there are none, if one has no surrogate, and if their images are not those of ``model``.
-    """
+
+def check_renderer(dataset: Dataset, model: JanusModel) -> None:
+    """Raise ``DatasetError`` if the images of ``dataset`` are not those of ``model``."""
     if model.fingerprint != dataset.renderer:
         raise DatasetError(
             f"the images of {dataset.concept.name!r} were rendered by {dataset.model} ({dataset.renderer}), "
             f"not by {model.name} ({model.fingerprint}), and EAR needs the model's own images: "
             f"run `ecgvf render --model {model.name}` and `ecgvf filter` first, or omit --model"
         )
+
+
+def accepted_pairs(dataset: Dataset, limit: int) -> Sequence[AcceptedRecord]:
+    """The records of the first ``limit`` accepted pairs; nothing is rendered.
+
+    Raises ``DatasetError`` if there are none, and if one has no surrogate.
+    """
     records = dataset.train[:limit]
     if not records:
         raise DatasetError(f"the dataset of {dataset.concept.name!r} has no accepted pair: generate more pairs")

@@ -16,7 +16,7 @@ from typing import Any
 from ear.method.facts import ADAPTER_FACTS, adapter_settings, saved_facts
 from ear.method.recipes import NEGATIVE_PROMPT, PROMPT_REWRITE, PromptRecipe
 from ear.method.runs import PROMPT_RECIPE, TrainingRun, open_run
-from ecgvf.core.concepts import inflected, names_any
+from ecgvf.core.concepts import Concept, inflected, names_any
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.core.files import pretty_json, write_atomic
@@ -62,11 +62,16 @@ def rewrite(prompt: str, *, terms: tuple[str, ...], surrogate: str) -> str:
     return re.sub(pattern, lambda _: surrogate, text, flags=re.IGNORECASE)
 
 
-def write_prompt_adapter(store: Store, dataset: Dataset, model: JanusModel, recipe: PromptRecipe) -> TrainingRun:
-    """Write ``recipe`` as a finished run, unless it exists. Raises ``RecipeError`` for several concepts."""
-    concept = dataset.concept
+def check_single(recipe: PromptRecipe, concept: Concept) -> None:
+    """Raise ``RecipeError`` if ``concept`` is several."""
     if "+" in concept.name:
         raise RecipeError(f"recipe {recipe.name} changes the prompts of a single concept: name one dataset")
+
+
+def write_prompt_adapter(store: Store, dataset: Dataset, model: JanusModel, recipe: PromptRecipe) -> TrainingRun:
+    """Write ``recipe`` as a finished run, unless it exists. Raises ``RecipeError`` as ``check_single`` does."""
+    concept = dataset.concept
+    check_single(recipe, concept)
     asked: dict[str, Any] = {"terms": list(concept.terms), "surrogate": concept.surrogates[0]}
     if recipe == NEGATIVE_PROMPT:
         asked = {"negative_prompt": concept.terms[0]}

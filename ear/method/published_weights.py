@@ -5,6 +5,7 @@ their names in the language model; some files also have entries of rotary embedd
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,13 +25,14 @@ from ecgvf.judges.weights import file_hash
 _PROJECTION = re.compile(r"layers\.(\d+)\.self_attn\.[qkvo]_proj")
 
 
-def import_weights(store: Store, file: Path, concept: Concept, model: JanusModel) -> TrainingRun:
-    """Write the weights in ``file`` as a finished run of ``concept``, unless it exists.
+def import_weights(
+    store: Store, file: Path, weights: Mapping[str, Tensor], concept: Concept, model: JanusModel
+) -> TrainingRun:
+    """Write ``weights``, as ``read_published`` finds them in ``file``, as a finished run of ``concept``, unless it
+    exists.
 
-    Raises ``AdapterError`` for a file that is not such a dict or holds code, for unknown or missing keys, and for
-    weights of another model.
+    Raises ``AdapterError`` for weights of another model.
     """
-    weights = read_published(file)
     settings = adapter_settings(
         concept,
         None,
@@ -51,7 +53,10 @@ def import_weights(store: Store, file: Path, concept: Concept, model: JanusModel
 
 
 def read_published(file: Path) -> dict[str, Tensor]:
-    """Projection → its weight [out, in]. Raises ``AdapterError``; code in the file is never run."""
+    """Projection → its weight [out, in]. Code in the file is never run.
+
+    Raises ``AdapterError`` for a file that is not such a dict or holds code, and for unknown or missing keys.
+    """
     if not file.is_file():
         raise AdapterError(f"no file at {file}: name the published weights")
     try:

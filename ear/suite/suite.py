@@ -38,7 +38,7 @@ from ecgvf.core.files import JSON
 from ecgvf.core.openings import Opening
 from ecgvf.core.shard_set import fingerprint, versions
 from ecgvf.core.store import Store
-from ecgvf.engine import Engine
+from ecgvf.engine import Engine, ThisProcess, local_engine
 from ecgvf.janus import JanusModel, load
 from ecgvf.janus.loading import fingerprint as model_fingerprint
 from ecgvf.pairs.checks import PromptIndex
@@ -203,6 +203,7 @@ class Suite:
         """Train and measure a cell, and write its outcomes. Raises ``EcgvfError`` as the stages do."""
         started = time.monotonic()
         self._submissions.clear()  # their hashes may be of earlier files
+        self._datasets.clear()
         # Before measuring: a file that is edited meanwhile belongs to another cell.
         key, original_key = self.key(cell), self.original_key(cell)
         evaluation, sheet = self._evaluate(cell)
@@ -224,15 +225,23 @@ class Suite:
         write_outcomes(kept, self.file(cell.name), facts, images=False)
 
     def dataset(self, concept: str, run_seed: int) -> Dataset:
-        """The dataset of a run seed, made if the store lacks it.
+        """The dataset of a run seed, made if the store lacks it; read once for a cell.
 
         Evaluation prompts are written for the first run seed alone; training pairs of other seeds that are near
         duplicates of them are left out, which gives the dataset another fingerprint.
         """
+        if (concept, run_seed) not in self._datasets:
+            self._datasets[concept, run_seed] = self._dataset(concept, run_seed)
+        return self._datasets[concept, run_seed]
+
+    def _dataset(self, concept: str, run_seed: int) -> Dataset:
         run = self.run(concept, run_seed)
         self.write_pairs(run, run_seed)
-        run.render(model=self.spec.model, seed=run_seed, engine=self.engine)
-        run.filter(engine=self.engine)
+        engine = self.engine or local_engine()
+        # In this process, the model that the cell needs anyway renders.
+        model = self.model if isinstance(engine, ThisProcess) else self.spec.model
+        run.render(model=model, seed=run_seed, engine=engine)
+        run.filter(engine=engine)
         dataset = run.dataset()
         if run_seed == self._first:
             return dataset
@@ -277,6 +286,11 @@ class Suite:
     @cached_property
     def _submissions(self) -> dict[tuple[str, str], Submission]:
         """Concept and name → the submission, whose hash takes the reading of all its files."""
+        return {}
+
+    @cached_property
+    def _datasets(self) -> dict[tuple[str, int], Dataset]:
+        """Concept and run seed → the dataset."""
         return {}
 
     def _method_settings(self, cell: Cell) -> JSON:

@@ -12,7 +12,7 @@ prompt ──prompting──▶ token ids ──decoding──▶ image tokens �
 
 from ecgvf.janus.decoding import GenerationOptions, generate_image_tokens, render_images
 from ecgvf.janus.hidden import PromptNoise, hidden_states, logits
-from ecgvf.janus.loading import MODELS, absolute_name, load
+from ecgvf.janus.loading import MODELS, absolute_name, load, load_without_weights
 from ecgvf.janus.model import JanusModel
 from ecgvf.janus.pixels import decode_images
 from ecgvf.janus.prompting import chat_prompt, generation_ids, unconditional_ids
@@ -34,6 +34,7 @@ __all__ = [
     "generation_ids",
     "hidden_states",
     "load",
+    "load_without_weights",
     "logits",
     "num_threads",
     "render_images",

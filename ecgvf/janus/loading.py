@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from huggingface_hub import hf_hub_download, snapshot_download
 from safetensors import SafetensorError
-from transformers import JanusForConditionalGeneration, JanusProcessor
+from transformers import JanusConfig, JanusForConditionalGeneration, JanusProcessor
 from transformers.utils import logging as transformers_logging
 
 from ecgvf.core.allocator import keep_freed_memory
 from ecgvf.core.device import resolve_device
 from ecgvf.core.errors import ModelError, first_line
-from ecgvf.core.files import expanded, is_folder
+from ecgvf.core.files import expanded, is_folder, read_json
 from ecgvf.core.hub import hub_errors
 from ecgvf.core.paths import data_dir
 from ecgvf.janus.fused import join_projections
-from ecgvf.janus.model import FILES, JanusModel, files_fingerprint
+from ecgvf.janus.model import FILES, FILES_WITHOUT_WEIGHTS, JanusModel, files_fingerprint
 from ecgvf.world.domain import NANO
 
 MODELS = {
@@ -50,7 +50,7 @@ def load(
     torch_device = resolve_device(device)
     if torch_device.type == "cuda" and torch_device.index is not None:  # where CUDA graphs are captured
         torch.cuda.set_device(torch_device)
-    torch_dtype = _resolve_dtype(dtype, torch_device)
+    torch_dtype = resolve_dtype(dtype, torch_device)
     if torch_device.type == "cpu":
         keep_freed_memory()
     folder = _checkpoint_folder(name_or_path)
@@ -59,15 +59,12 @@ def load(
         raise ModelError(
             f"{folder} has its weights in .bin files: save it again with `save_pretrained`, which writes safetensors"
         )
-    try:
-        with silent_transformers():
-            # Of safetensors only: the fingerprint covers no other weights.
-            loaded: Any = JanusForConditionalGeneration.from_pretrained(
-                folder, dtype=torch_dtype, local_files_only=True, output_loading_info=True, use_safetensors=True
-            )
-            processor = JanusProcessor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise ModelError(f"cannot load the model in {folder}: {first_line(error)}; is the folder complete?") from error
+    with _reading(folder):
+        # Of safetensors only: the fingerprint covers no other weights.
+        loaded: Any = JanusForConditionalGeneration.from_pretrained(
+            folder, dtype=torch_dtype, local_files_only=True, output_loading_info=True, use_safetensors=True
+        )
+        processor = JanusProcessor.from_pretrained(folder, local_files_only=True)
     model, loading_info = loaded
     if missing := sorted(loading_info["missing_keys"]):
         raise ModelError(
@@ -85,6 +82,28 @@ def load(
     return JanusModel(absolute_name(name_or_path), folder, model, processor, raw_control_tokens)
 
 
+def load_without_weights(name_or_path: str) -> JanusModel:
+    """The model of ``load`` in float32 on the meta device: its shape and its tokenizer.
+
+    Of a model on the Hub, only configuration and tokenizer are downloaded, so that its ``fingerprint`` means nothing
+    unless ``has_weights`` of its ``path``. Raises ``ModelError`` and ``HubError`` as ``load`` does.
+    """
+    folder = _checkpoint_folder(name_or_path, FILES_WITHOUT_WEIGHTS)
+    _check_config(folder, str(folder))
+    with _reading(folder):
+        with torch.device("meta"):
+            model: Any = JanusForConditionalGeneration(JanusConfig.from_pretrained(folder, local_files_only=True))
+        processor = JanusProcessor.from_pretrained(folder, local_files_only=True)
+    return JanusModel(absolute_name(name_or_path), folder, model.eval().requires_grad_(False), processor)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether all weights of the checkpoint in ``folder`` are there: of one on the Hub, they may not be downloaded."""
+    index = folder / "model.safetensors.index.json"
+    names = set(read_json(index).get("weight_map", {}).values()) if index.is_file() else {"model.safetensors"}
+    return all((folder / name).is_file() for name in names)
+
+
 def absolute_name(name_or_path: str) -> str:
     """A folder's absolute path, so that what a run recorded can be found again; other names as they are."""
     folder = expanded(name_or_path)
@@ -96,7 +115,8 @@ def fingerprint(name_or_path: str) -> str:
     return files_fingerprint(_checkpoint_folder(name_or_path))
 
 
-def _resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """The dtype that ``load`` means by ``dtype`` on ``device``. Raises ``ModelError`` for an unknown dtype."""
     if dtype == "auto":
         if device.type != "cuda":
             return torch.float32
@@ -107,33 +127,33 @@ def _resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return _DTYPES[dtype]
 
 
-def _checkpoint_folder(name_or_path: str) -> Path:
-    """The folder of the model's files, which are downloaded if necessary."""
+def _checkpoint_folder(name_or_path: str, files: Sequence[str] = FILES) -> Path:
+    """The folder of the model, whose ``files`` (patterns) are downloaded if necessary."""
     if name_or_path == NANO:
         nano = data_dir() / "nano"
         if not (nano / "config.json").is_file():
             raise ModelError(f"janus-nano's weights are missing from {nano}: install the package again")
         return nano
     if name_or_path in MODELS:
-        return _download(MODELS[name_or_path])
+        return _download(MODELS[name_or_path], files)
     folder = expanded(name_or_path)
     if name_or_path and is_folder(folder):
         if not (folder / "config.json").is_file():
             raise ModelError(f"{folder} has no config.json: name a folder that `save_pretrained` wrote")
         return folder
     if _HUB_ID.fullmatch(name_or_path):
-        return _download(name_or_path)
+        return _download(name_or_path, files)
     raise ModelError(
         f"unknown model {name_or_path!r}: use one of {', '.join(MODELS)}, a folder with a Janus checkpoint, "
         "or a Hub id such as deepseek-community/Janus-Pro-1B"
     )
 
 
-def _download(repo: str) -> Path:
+def _download(repo: str, files: Sequence[str]) -> Path:
     with hub_errors(repo, repo_type="model"):
         # The small file first: a checkpoint that cannot be used is not worth fourteen gigabytes.
         _check_config(Path(hf_hub_download(repo, "config.json")).parent, repo)
-        return Path(snapshot_download(repo, allow_patterns=list(FILES)))
+        return Path(snapshot_download(repo, allow_patterns=list(files)))
 
 
 def _check_config(folder: Path, source: str) -> None:
@@ -155,6 +175,16 @@ def _check_config(folder: Path, source: str) -> None:
         )
     if model_type != "janus":
         raise ModelError(f"{source} has model_type {model_type!r}, not 'janus': use one of {', '.join(MODELS)}")
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Context that reads the model in ``folder``. Raises ``ModelError`` if transformers cannot."""
+    try:
+        with silent_transformers():
+            yield
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise ModelError(f"cannot load the model in {folder}: {first_line(error)}; is the folder complete?") from error
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from ecgvf.janus.kv_cache import bytes_per_position
 from ecgvf.janus.sampling import Sampling
 from ecgvf.janus.upsampling import join_upsampling
 
-FILES = ("*.safetensors", "*.json", "*.jinja")
+FILES_WITHOUT_WEIGHTS = ("*.json", "*.jinja")
+FILES = ("*.safetensors", *FILES_WITHOUT_WEIGHTS)
 """The files that decide what a checkpoint computes: weights, configurations, tokenizer and chat template."""
 
 

@@ -1,4 +1,4 @@
-"""What a published dataset does not reveal: local paths, private servers, keys."""
+"""What a published dataset or adapter does not reveal: local paths, private servers, keys."""
 
 import re
 from collections.abc import Mapping

@@ -3,30 +3,37 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from huggingface_hub import HfApi
 from torch import distributed
 from typer.testing import CliRunner
 
 from ear.cli import app
 from ear.commands.options import DEFAULT_RECIPE
 from ear.evaluation import Evaluation
+from ear.evaluation import judges as evaluation_judges
 from ear.evaluation.result import LAST_EVALUATION
 from ear.method import steps
 from ear.method import train as training
 from ear.method.loss_plot import plot_losses
 from ear.method.recipes import RECIPES
 from ear.method.runs import finished, newest
+from ecgvf.core import concepts
+from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES
 from ecgvf.core.store import Store
 from ecgvf.janus.roofline import Roofs
+from ecgvf.judges import create_judge
 from ecgvf.publish import dataset_folder
 from ecgvf.publish.export import export
+from tests.hub_server import Hub
 from tools.tiny_janus import build
 
 FAST = [
@@ -170,6 +177,24 @@ def test_a_dry_run_counts_and_trains_nothing(store: Store, monkeypatch: pytest.M
     rehearsing = json.loads(ear("train", "--dry-run", *words, store=store))
     assert rehearsing["rehearsed"] == 30
     assert rehearsing["flops"] > counted["flops"] and rehearsing["bytes"] > counted["bytes"] > 0
+
+
+def test_a_dry_run_needs_no_weights(
+    store: Store, tiny_path: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecgvf.janus.roofline.measure_roofs", lambda *_: Roofs(1e10, 1e11))
+    HfApi().create_repo("owner/janus")
+    HfApi().upload_folder(repo_id="owner/janus", folder_path=tiny_path)
+    words = ("train", "--dry-run", "--json", "--model")
+    counted = json.loads(ear(*words, "owner/janus", store=store))
+    cached = {file.name for file in (tmp_path / "hf").rglob("*")}
+    assert "config.json" in cached and "model.safetensors" not in cached
+    # The GPU that such a model needs is not here.
+    assert counted == json.loads(ear(*words, str(tiny_path), store=store)) and counted["dtype"] == "bfloat16"
+    on_cpu = json.loads(ear(*words, str(tiny_path), "--device", "cpu", store=store))
+    assert on_cpu["dtype"] == "float32" and on_cpu["memory"]["weights"] == 2 * counted["memory"]["weights"]
+    shown = " ".join(ear(*words[:2], store=store).split())
+    assert "counted in bfloat16, as for a GPU" in shown and "bfloat16 compute" in shown
 
 
 def test_a_dry_run_refuses_what_a_training_would(store: Store, tmp_path: Path) -> None:
@@ -329,6 +354,51 @@ def test_bad_input_is_one_line_and_exit_2(store: Store, words: list[str], messag
 )
 def test_mistakes_are_found_before_a_model_is_loaded(store: Store, line: str, message: str) -> None:
     assert message in ear(*line.split(), "--model", "janus-giga", store=store, code=2)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("eval --judge resnet51", "unknown judge 'resnet51'"),
+        ("eval --judge nano-object-b --weights x", "nano-object-b has built-in weights: leave --weights out"),
+        ("eval --family animals", "no retained concept of family 'animals'"),
+        ("eval --figures full --questions nowhere.parquet", "cannot read questions from nowhere.parquet"),
+        ("eval --figures full --oracle nowhere", "--oracle nowhere: there is no such folder"),
+        ("push-to-hub --repo owner/name --judge resnet51", "unknown judge 'resnet51'"),
+        ("compare --judge resnet51", "unknown judge 'resnet51'"),
+        ("ablate --over order --judge resnet51", "unknown judge 'resnet51'"),
+        ("attack --kind prefix --judge resnet51", "unknown judge 'resnet51'"),
+        ("attack --kind prefix --oracle nowhere", "--oracle nowhere: there is no such folder"),
+        ("attack --kind prefix --budget 99", "--budget 99: it must be below 4, the rows of an image"),
+    ],
+)
+def test_what_cannot_be_measured_is_found_before_the_weights_are_loaded(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, message: str
+) -> None:
+    monkeypatch.setattr("ecgvf.janus.load", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr(evaluation_judges, "create_judge", create_judge)
+    (adapter := tmp_path / "adapter.safetensors").touch()
+    command, *options = line.split()
+    named = {"ablate": [], "compare": [str(adapter)]}.get(command, ["--adapter", str(adapter)])
+    assert message in ear(command, *named, *options, store=store, code=2)
+
+
+def test_what_cannot_be_trained_is_found_before_the_weights_are_loaded(
+    store: Store, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*words: str) -> str:
+        return ear("train", *words, store=store, code=2)
+
+    monkeypatch.setattr("ecgvf.janus.load", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert "--track wandb: pip install wandb" in refused("--track", "wandb")
+    cat = concepts.find("cat").model_copy(update={"window": 96})
+    several = [dataset, replace(dataset, concept=cat)]
+    monkeypatch.setattr("ear.commands.train.open_datasets", lambda _: (store, several))
+    assert "takes each concept's own window" in refused("--recipe", "windowed-kl", "--option", "window=none")
+    assert "changes the prompts of a single concept" in refused("--recipe", "prompt-rewrite")
+    several[:] = [replace(dataset, train=())]
+    assert "has no accepted pair" in refused()
 
 
 def test_after_ctrl_c_the_next_run_resumes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

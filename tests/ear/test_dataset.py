@@ -14,6 +14,7 @@ from ecgvf.core import concepts
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, EcgvfError, HubError, SettingsError, StageMissing
 from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import IMAGES
 from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
 from ecgvf.filter.dataset import load_dataset
@@ -117,6 +118,22 @@ def test_a_file_of_prompts_is_imported_rendered_and_filtered(
     store.remember(concepts.find("cat").model_copy(update={"name": "zebra", "terms": ("zebra",)}))
     dataset, _ = find_dataset(store, str(file), model=str(tiny_path), device="cpu")
     assert dataset.concept.terms == ("zebra",)
+
+
+def test_a_file_of_prompts_is_rendered_in_the_dtype_that_is_named(
+    tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pairs.csv").write_text("target,surrogate,concept\na church,a hotel,church\n")
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: AgreeingJudge())
+    store, tiny = Store(), str(tiny_path)
+    for model, dtype, expected in (
+        (tiny, "bfloat16", "bfloat16"),
+        (None, "float32", "float32"),
+        (None, "auto", "float32"),
+    ):
+        find_dataset(store, str(tmp_path / "pairs.csv"), model=model, device="cpu", dtype=dtype)
+        settings = ConceptRun(store, concepts.find("church")).current(IMAGES).settings
+        assert (settings["model"], settings["dtype"]) == (tiny, expected)
 
 
 @pytest.mark.parametrize(

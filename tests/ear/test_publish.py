@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 import yaml
+from torch import Tensor
 from typer.testing import CliRunner
 
 from ear.cli import app
 from ear.evaluation import EvaluationSettings, evaluate
+from ear.method.adapter import Adapter
 from ear.method.erase import erase
 from ear.method.lora import CONFIG as LORA_CONFIG
 from ear.method.lora import LORA_FILE
+from ear.method.open_adapter import adapter_facts, open_adapter
 from ear.method.recipe import Recipe
-from ear.method.recipes import PAPER
+from ear.method.recipes import PAPER, PROMPT_REWRITE, AnyRecipe
 from ear.method.runs import ADAPTER_FILE, TrainingRun, adapter_name, find_adapter, newest
 from ear.publish import CARD, SHEET, card, push
 from ecgvf.core.dataset import Dataset
@@ -31,6 +34,12 @@ FULL = replace(PAPER, threshold=0.0, learning_rate=0.01)
 SMALL = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1)
 
 
+@pytest.fixture
+def published(tiny: JanusModel) -> JanusModel:
+    """The tiny model as the Hub would name it."""
+    return replace(tiny, name="owner/tiny-janus")
+
+
 def trained(store: Store, dataset: Dataset, tiny: JanusModel, recipe: Recipe = FULL) -> TrainingRun:
     return erase(store, [dataset], tiny, recipe, [0])[0]
 
@@ -40,11 +49,11 @@ def test_what_is_published_is_found_by_its_name(
     recipe: Recipe,
     store: Store,
     dataset: Dataset,
-    tiny: JanusModel,
+    published: JanusModel,
     hub: Hub,
 ) -> None:
-    run = trained(store, dataset, tiny, recipe)
-    evaluation = evaluate(store, tiny, dataset, [run.adapter], SMALL)
+    run = trained(store, dataset, published, recipe)
+    evaluation = evaluate(store, published, dataset, [run.adapter], SMALL)
     commit = push(evaluation, REPO)
     repo = hub.repos[REPO]
     assert repo.head == commit and repo.private
@@ -64,23 +73,50 @@ def test_what_is_published_is_found_by_its_name(
         assert json.loads(hub.text(REPO, "adapter_config.json"))["peft_type"] == "LORA"
 
 
-def test_what_is_published_last_is_what_is_found(store: Store, dataset: Dataset, tiny: JanusModel, hub: Hub) -> None:
-    full, lora = (trained(store, dataset, tiny, recipe) for recipe in (FULL, replace(FULL, adapter="lora")))
+def test_what_is_published_last_is_what_is_found(
+    store: Store, dataset: Dataset, published: JanusModel, hub: Hub
+) -> None:
+    full, lora = (trained(store, dataset, published, recipe) for recipe in (FULL, replace(FULL, adapter="lora")))
     for run, files in ((full, {ADAPTER_FILE}), (lora, {LORA_FILE, LORA_CONFIG}), (full, {ADAPTER_FILE})):
-        push(evaluate(store, tiny, dataset, [run.adapter], SMALL), REPO)
+        push(evaluate(store, published, dataset, [run.adapter], SMALL), REPO)
         assert find_adapter(store, f"hub:{REPO}").read_bytes() == run.adapter.read_bytes()
         head = hub.repos[REPO].at("main")
         assert head is not None and head.files.keys() - {".gitattributes"} == {*files, CARD, SHEET}
 
 
 def test_an_adapter_of_another_name_is_published_under_its_own(
-    store: Store, dataset: Dataset, tiny: JanusModel, hub: Hub, tmp_path: Path
+    store: Store, dataset: Dataset, published: JanusModel, hub: Hub, tmp_path: Path
 ) -> None:
     renamed = tmp_path / "no-church.safetensors"
-    renamed.write_bytes(trained(store, dataset, tiny).adapter.read_bytes())
-    push(evaluate(store, tiny, dataset, [renamed], SMALL), REPO)
+    renamed.write_bytes(trained(store, dataset, published).adapter.read_bytes())
+    push(evaluate(store, published, dataset, [renamed], SMALL), REPO)
     assert find_adapter(store, f"hub:{REPO}").read_bytes() == renamed.read_bytes()
     assert "full weights of the tuned modules" in hub.text(REPO, CARD)
+
+
+@pytest.mark.parametrize(
+    "recipe", [FULL, replace(FULL, adapter="lora"), PROMPT_REWRITE], ids=["full", "lora", "prompts"]
+)
+def test_no_local_path_is_published(
+    recipe: AnyRecipe, store: Store, dataset: Dataset, tiny: JanusModel, hub: Hub
+) -> None:
+    run = erase(store, [dataset], tiny, recipe, [0])[0]
+    measured = evaluate(store, tiny, dataset, [run.adapter], SMALL)
+    push(replace(measured, judge=f"hf:{tiny.path}"), REPO)
+    head = hub.repos[REPO].at("main")
+    assert head is not None
+    assert not [name for name, file in head.files.items() if str(tiny.path.parent).encode() in hub.data(file)]
+    assert f"judged by `hf:{tiny.path.name}`" in hub.text(REPO, CARD)
+    found = find_adapter(store, f"hub:{REPO}")
+    assert adapter_facts(found) == {**adapter_facts(run.adapter), "model": tiny.path.name}
+    for uploaded, trained_here in zip(weights(tiny, found), weights(tiny, run.adapter), strict=True):
+        assert uploaded.equal(trained_here)
+
+
+def weights(model: JanusModel, file: Path) -> list[Tensor]:
+    """The tuned weights in ``file``; none of a recipe of prompts."""
+    adapter = open_adapter(model, [file])
+    return adapter.weights if isinstance(adapter, Adapter) else []
 
 
 def test_the_command_measures_what_has_not_been_measured(
@@ -100,9 +136,9 @@ def test_the_command_measures_what_has_not_been_measured(
     comparing = ["compare", f"hub:{REPO}", newest(store, "church").path.name, "--prompts-per-concept", "1", "--json"]
     compared = CliRunner().invoke(app, [*comparing, "--store", str(store.root)])
     assert [each["name"] for each in json.loads(compared.stdout)["evaluations"]] == comparing[1:3]
-    shown = CliRunner().invoke(
-        app, ["generate", "--adapter", f"hub:{REPO}", "--prompt", "a church", "--store", str(store.root)]
-    )
+    assert f"ear generate --adapter hub:{REPO} --model FOLDER" in hub.text(REPO, CARD)
+    generating = ["generate", "--adapter", f"hub:{REPO}", "--model", str(tiny.path), "--prompt", "a church"]
+    shown = CliRunner().invoke(app, [*generating, "--store", str(store.root)])
     assert shown.exit_code == 0 and "before | after" in shown.stdout
     assert len(list(tmp_path.glob("before-after-*.png"))) == 1  # and none in the Hub's cache
 

@@ -173,9 +173,16 @@ def test_a_column_of_another_type(tmp_path: Path) -> None:
 def test_a_file_without_facts(tmp_path: Path) -> None:
     file = tmp_path / "outcomes.parquet"
     assert read_outcomes(write_outcomes(erased(1), file))[1] == {}
-    assert "lacks adapters" in refused(file)
-    written = {name: value for name, value in read_outcomes(small().save(file))[1].items() if name != "origin"}
-    assert "lacks origin" in refused(write_outcomes(erased(1), file, written))
+    assert "`ear eval --outcomes` did not write it" in refused(file)
+
+
+@pytest.mark.parametrize("missing", ["command", "origin", "judges"])
+def test_a_file_of_an_earlier_version(tmp_path: Path, missing: str) -> None:
+    facts = read_outcomes(small().save(tmp_path / "outcomes.parquet"))[1]
+    facts["origin"].pop(missing, None)
+    facts.pop(missing, None)
+    earlier = write_outcomes(erased(1), tmp_path / "earlier.parquet", facts)
+    assert "not those that this version of `ear eval --outcomes` writes: measure again" in refused(earlier)
 
 
 @pytest.mark.parametrize("facts", ["3", "[1]", '{"adapters": 3}', "{"])

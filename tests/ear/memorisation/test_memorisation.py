@@ -192,12 +192,13 @@ def test_a_retrained_models_folder_is_left_as_it_is(store: Store, tiny_path: Pat
     assert Path(result["sheet"]).is_relative_to(store.root)
 
 
-def test_bounds_are_checked_before_anything_is_rendered(
+def test_bounds_and_clip_are_checked_before_anything_is_rendered(
     store: Store, tiny: JanusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter = save_adapter(tiny, tmp_path / "run" / "adapter.safetensors")
     monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("something was rendered"))
     assert "--distance 100: it must be" in run("--adapter", str(adapter), "--distance", "100", code=2)
+    assert "cannot load the CLIP model 'x'" in run("--adapter", str(adapter), "--clip", "x", code=2)
 
 
 def test_prompts_of_a_file_whose_columns_are_ambiguous_are_chosen(

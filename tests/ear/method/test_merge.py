@@ -101,7 +101,12 @@ def test_what_cannot_be_merged_is_one_line(store: Store, dataset: Dataset, tiny:
 
 
 def test_the_command_merges_the_newest_adapter(
-    store: Store, dataset: Dataset, tiny: JanusModel, tiny_path: Path, tmp_path: Path
+    store: Store,
+    dataset: Dataset,
+    tiny: JanusModel,
+    tiny_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def ear(*words: str, code: int = 0) -> str:
         result = CliRunner().invoke(app, ["export", *words, "--device", "cpu", "--store", str(store.root)])
@@ -118,4 +123,5 @@ def test_the_command_merges_the_newest_adapter(
         merged = JanusForConditionalGeneration.from_pretrained(folder)
         for name, module in expected.modules.items():
             assert torch.equal(merged.get_submodule(f"model.language_model.{name}").weight, module.weight)
+    monkeypatch.setattr("ecgvf.janus.load", lambda *_, **__: pytest.fail("loaded"))
     assert "is not empty: name a new folder" in ear("--merged", str(tmp_path / "merged"), code=2)

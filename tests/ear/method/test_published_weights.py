@@ -40,9 +40,10 @@ def test_they_become_an_adapter(rotary: bool, store: Store, dataset: Dataset, ti
     content = published(tiny)
     if rotary:
         content |= {f"layers.{layer}.self_attn.rotary_emb": {} for layer in range(2)}
-    run = import_weights(store, saved(content, tmp_path), CHURCH, tiny)
+    file = saved(content, tmp_path)
+    run = import_weights(store, file, read_published(file), CHURCH, tiny)
     assert run.new and newest(store, "church") == run
-    assert not import_weights(store, tmp_path / "church.pth", CHURCH, tiny).new
+    assert not import_weights(store, file, read_published(file), CHURCH, tiny).new
     adapter = adapters.load(tiny, run.adapter)
     assert [*adapter.modules] == sorted(published(tiny))
     by_hand = adapters.adapter_of(tiny, {name: value["weight"] for name, value in published(tiny).items()}, tmp_path)
@@ -80,8 +81,9 @@ def test_what_is_not_the_published_layout_is_refused(store: Store, tiny: JanusMo
         with pytest.raises(AdapterError, match=message):
             read_published(saved(content, tmp_path))
     for content in ({**whole, first: {"weight": torch.zeros(3, 3)}}, {**published(tiny, 3), **_ninth_layer(whole)}):
+        file = saved(content, tmp_path)
         with pytest.raises(AdapterError, match="belongs to another model"):
-            import_weights(store, saved(content, tmp_path), CHURCH, tiny)
+            import_weights(store, file, read_published(file), CHURCH, tiny)
     with pytest.raises(AdapterError, match="no file at"):
         read_published(tmp_path / "gone.pth")
     (tmp_path / "text.pth").write_text("weights")
@@ -126,7 +128,7 @@ def test_the_command_refuses_in_a_line(store: Store, tiny: JanusModel, tiny_path
     (tmp_path / "evil.pth").write_bytes(pickle.dumps(evil))
     for file, concept, model, message in (
         (str(tmp_path / "gone.pth"), "church", str(tiny_path), "no file at"),
-        (str(tmp_path / "evil.pth"), "church", str(tiny_path), "holds only weights"),
+        (str(tmp_path / "evil.pth"), "church", "janus-giga", "holds only weights"),  # before a model is looked for
         (good, "chruch", str(tiny_path), "chruch"),
         (good, "church", "janus-tiny", "unknown model 'janus-tiny'"),
         (good, "church", "janus-nano", "belongs to another model"),

@@ -15,6 +15,7 @@ from ecgvf.core import concepts
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, EcgvfError
 from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel
 from tests.ear.suite.small_suite import small_suite
 
 ROOT = Path(__file__).parents[3]
@@ -104,9 +105,33 @@ def test_pairs_without_those_of_the_measured_split_are_another_dataset(
         return SimpleNamespace(**stages, dataset=lambda: datasets[seed])
 
     monkeypatch.setattr(Suite, "run", run)
+    monkeypatch.setattr("ear.suite.suite.load", lambda _: None)
     first, pruned, same = (small_suite(tmp_path, run_seeds=(0, 1, 2)).dataset("church", seed) for seed in range(3))
     assert pruned.train == dataset.train[1:] and pruned.fingerprint != first.fingerprint
     assert (same.train, same.fingerprint) == (dataset.train, dataset.fingerprint)
+
+
+def test_a_cell_opens_its_dataset_and_the_model_once(
+    tmp_path: Path, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+
+    def run(suite: Suite, concept: str, seed: int) -> SimpleNamespace:
+        stages = dict.fromkeys(("generate", "filter"), lambda **_: None)
+        return SimpleNamespace(**stages, render=lambda model, **_: opened.append(model), dataset=lambda: dataset)
+
+    monkeypatch.setattr(Suite, "run", run)
+
+    def load(name: str) -> JanusModel:
+        opened.append(name)
+        return tiny
+
+    monkeypatch.setattr("ear.suite.suite.load", load)
+    monkeypatch.setattr("ear.suite.suite.erase", lambda *_: [SimpleNamespace(adapter=tmp_path / "adapter")])
+    monkeypatch.setattr("ear.suite.suite.evaluate", lambda *_: None)
+    suite = small_suite(tmp_path)
+    suite._evaluate(Cell("church", "paper", 0, 0))
+    assert opened == [suite.spec.model, tiny]
 
 
 def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:

@@ -149,4 +149,4 @@ def test_the_dtype_is_what_the_chosen_gpu_has_in_hardware(monkeypatch: pytest.Mo
     with pytest.raises(ModelError, match=r"has no config\.json"):
         load(str(tmp_path), device="cuda:1")
     assert calls == [1, False]
-    assert loading._resolve_dtype("auto", torch.device("cuda:1")) == torch.float16
+    assert loading.resolve_dtype("auto", torch.device("cuda:1")) == torch.float16
