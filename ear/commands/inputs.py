@@ -88,8 +88,9 @@ def print_lines(lines: Sequence[tuple[str, str]]) -> None:
 def _find(store: "Store", name: str, arguments: DatasetArguments) -> "Dataset":
     from ear.dataset import find_dataset
 
-    options = {"model": arguments.model, "device": arguments.device, "dtype": arguments.dtype}
-    dataset, location = find_dataset(store, name, arguments.set_id, **options)
+    dataset, location = find_dataset(
+        store, name, arguments.set_id, model=arguments.model, device=arguments.device, dtype=arguments.dtype
+    )
     print_lines([("dataset", location)])
     return dataset
 

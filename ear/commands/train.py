@@ -103,7 +103,7 @@ def train(
         return
     tracking = None if track is None else Tracking(track)
     model = load_model(source, dataset)
-    print_lines([*resolved.summary(), _precision(changed, model.device, model.dtype_name)])
+    print_lines([*resolved.summary(), _precision(changed, model.device, model)])
     watchers: list[Watch] = [] if preview_every is None else [Previews(model, dataset, preview_every)]
     with ExitStack() as stack:
         if tracking is not None:
@@ -140,12 +140,13 @@ def _write_prompts(
     _print_runs(dataset, model, {"recipe": recipe.settings()}, [run])
 
 
-def _precision(recipe: "Recipe", device: "torch.device", dtype: str) -> tuple[str, str]:
-    """The line about dtypes, for a model of ``dtype`` on ``device``."""
+def _precision(recipe: "Recipe", device: "torch.device", model: "JanusModel") -> tuple[str, str]:
+    """The line about dtypes, for a training on ``device``."""
     from ear.method.precision import computes_in_bfloat16
 
-    compute = "bfloat16" if computes_in_bfloat16(recipe, device) else dtype
-    return "precision", f"{compute} compute, {dtype if recipe.weight_dtype == 'model' else recipe.weight_dtype} weights"
+    compute = "bfloat16" if computes_in_bfloat16(recipe, device, model.dtype) else model.dtype_name
+    weights = model.dtype_name if recipe.weight_dtype == "model" else recipe.weight_dtype
+    return "precision", f"{compute} compute, {weights} weights"
 
 
 def _print_runs(
@@ -180,9 +181,9 @@ def _print_cost(
     outline.model.to(dtype)
     if has_weights(outline.path):  # else the training finds out
         check_renderer(dataset, outline)
-    precision = _precision(resolved.recipe, planned, outline.dtype_name)
+    precision = _precision(resolved.recipe, planned, outline)
     print_lines([("model", outline.name), *resolved.summary(), precision])
-    if not computes_in_bfloat16(resolved.recipe, planned):
+    if not computes_in_bfloat16(resolved.recipe, planned, dtype):
         resolved = replace(resolved, recipe=replace(resolved.recipe, mixed_precision="no"))
     records = accepted_pairs(dataset, resolved.recipe.pairs)
     rendered = count_rendered(dataset, resolved.recipe)

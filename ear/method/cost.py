@@ -243,7 +243,7 @@ def _output_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
 
 
 def _compute_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
-    return 2 if computes_in_bfloat16(resolved.recipe, model) else model.dtype.itemsize
+    return 2 if computes_in_bfloat16(resolved.recipe, model.device, model.dtype) else model.dtype.itemsize
 
 
 def _tuned_parameters(model: JanusModel, resolved: ResolvedRecipe) -> int:

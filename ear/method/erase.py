@@ -110,7 +110,7 @@ def erase(
     settings = adapter_settings(
         concept, dataset.fingerprint, model, dataset.sampling, dtype=model.dtype_name, **resolved.settings()
     )
-    if recipe.mixed_precision == "bf16" and not computes_in_bfloat16(recipe, model):
+    if recipe.mixed_precision == "bf16" and not computes_in_bfloat16(recipe, model.device, model.dtype):
         settings |= {"compute_dtype": compute_dtype(recipe, model)}  # another adapter than the recipe's
     runs = [open_run(ConceptRun(store, concept), recipe.name, settings, seed) for seed in seeds]
     erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watchers, group)

@@ -6,20 +6,22 @@ from ear.method.recipe import Recipe
 from ecgvf.janus import JanusModel
 
 
-def computes_in_bfloat16(recipe: Recipe, model: JanusModel) -> bool:
-    """Whether forward and backward passes are autocast to bfloat16.
+def computes_in_bfloat16(recipe: Recipe, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether forward and backward passes of a model of ``dtype`` on ``device`` are autocast to bfloat16.
 
     If the recipe says so, but neither where bfloat16 is slow nor for a float16 model, whose tensors PyTorch does not
     promote in bfloat16 autocast. It is slow where a GPU emulates it, and on a CPU without AVX-512, where PyTorch
-    multiplies it in a plain loop, many times slower than float32 (decision 0017).
+    multiplies it in a plain loop, many times slower than float32 (decision 0017). A GPU that is not here counts as
+    fast.
     """
-    if recipe.mixed_precision != "bf16" or model.dtype == torch.float16:
+    if recipe.mixed_precision != "bf16" or dtype == torch.float16:
         return False
-    if model.device.type == "cpu":
+    if device.type == "cpu":
         return torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return model.device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    emulated = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type != "cuda" or not emulated
 
 
 def compute_dtype(recipe: Recipe, model: JanusModel) -> str:
     """The dtype of forward and backward passes, by name."""
-    return "bfloat16" if computes_in_bfloat16(recipe, model) else model.dtype_name
+    return "bfloat16" if computes_in_bfloat16(recipe, model.device, model.dtype) else model.dtype_name

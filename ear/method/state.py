@@ -48,7 +48,7 @@ class TrainingState:
         adapter = new_adapter(model, resolved.layer_range, recipe.modules, dtype, rank=rank, seed=seed)
         optimizer = torch.optim.Adam(adapter.weights, lr=recipe.learning_rate)
         generator = torch.Generator(model.device).manual_seed(PUBLISHED_SEED)
-        return cls(adapter, optimizer, generator, computes_in_bfloat16(recipe, model), group)
+        return cls(adapter, optimizer, generator, computes_in_bfloat16(recipe, model.device, model.dtype), group)
 
     def step(self, loss: torch.Tensor, learning_rate: float) -> None:
         """Take a step of Adam on this process's share of the loss. Raises ``RecipeError`` if the loss is not finite."""

@@ -50,7 +50,7 @@ def kept_bytes(model: JanusModel, recipe: Recipe) -> tuple[int, int]:
             kept[storage.data_ptr()] = (storage.nbytes(), tensor)
         return tensor
 
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=computes_in_bfloat16(recipe, model))
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=computes_in_bfloat16(recipe, model.device, model.dtype))
     saving = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
     with adapter.active(model), saving, autocast:
         ids, checkpointing = torch.zeros(1, TOKENS, dtype=torch.int64), recipe.checkpointing == "layers"
@@ -73,7 +73,9 @@ def test_what_autograd_keeps_is_counted(
     length = TOKENS - 1 + generation_ids(two_layers, PROMPTS)[0].shape[1]
     assert activations == pytest.approx(token_bytes(two_layers, resolved) * length, rel=0.1)
     counted, full = cast_bytes(two_layers, resolved), recipe.adapter == "full"
-    if autocast := two_layers.dtype == torch.float32 and computes_in_bfloat16(recipe, two_layers):
+    if autocast := two_layers.dtype == torch.float32 and computes_in_bfloat16(
+        recipe, two_layers.device, two_layers.dtype
+    ):
         head = two_layers.model.model.generation_head  # has no part in hidden states
         counted -= 2 * sum(weight.numel() for weight in head.parameters())
     # Unless the norm below is tuned, no gradient flows through the first q, k and v, and their weights are not kept.

@@ -94,6 +94,7 @@ def test_a_gpu_that_emulates_bfloat16_computes_in_the_models_dtype(
     hardware: bool, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(JanusModel, "device", torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: hardware or including_emulation)
     assert compute_dtype(recipe("bf16"), tiny) == ("bfloat16" if hardware else "float32")
 
