@@ -99,10 +99,6 @@ def _memory(model: JanusModel, resolved: ResolvedRecipe, pairs: int, prompt_leng
         tokens, positions = 2 * (prompt_length + resolved.window), 0
     activations = tokens * token_bytes(model, resolved) + positions * _logit_bytes(model, resolved)
     activations += cast_bytes(model, resolved) * (2 if recipe.retention else 1)
-    if recipe.rollout_epochs > 1:  # the teacher's outputs of a round are kept for its further epochs
-        activations += (
-            max(0, recipe.rollouts - _images_per_step(resolved)) * model.image_tokens * _output_bytes(model, resolved)
-        )
     rows = 2 * min(recipe.rollouts, pairs * recipe.passes)
     position_bytes = bytes_per_position(model.model.config.text_config, model.dtype)
     return {
@@ -232,14 +228,9 @@ def merged_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
 def _logit_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
     """Bytes kept per image position beyond the layers: the teacher's logits, its probabilities and the student's
     log-probabilities, float32; of hidden states alone if they are what is compared."""
-    return _output_bytes(model, resolved) * (2 if resolved.recipe.loss == "mse" else 3)
-
-
-def _output_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
-    """Bytes of what is compared at one image position, float32: a hidden state, or logits."""
     if resolved.recipe.loss == "mse":
-        return 4 * int(model.model.config.text_config.hidden_size)
-    return 4 * int(model.model.model.generation_head.vision_head.out_features)
+        return 2 * 4 * int(model.model.config.text_config.hidden_size)
+    return 3 * 4 * int(model.model.model.generation_head.vision_head.out_features)
 
 
 def _compute_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
