@@ -157,10 +157,10 @@ def _print_cost(dataset: "Dataset", model: "JanusModel", resolved: "ResolvedReci
     from ecgvf.janus import generation_ids
     from ecgvf.janus.roofline import measure_roofs
 
-    records = training_records(dataset, model, resolved.recipe.pairs)
+    records = training_records(dataset, model, resolved.stated.pairs)
     prompts = [text for record in records for _, text in record.pair.prompts()]
     longest = int(generation_ids(model, prompts)[0].shape[1])
-    cost = training_cost(model, resolved, len(records), longest, rendered=count_rendered(dataset, resolved.recipe))
+    cost = training_cost(model, resolved, len(records), longest, rendered=count_rendered(dataset, resolved.stated))
     flops, moved = cost.flops(trainings), cost.bytes(trainings)
     seconds = cost.seconds(measure_roofs(model.device, model.dtype), trainings)
     memory = ", ".join(f"{name} {size / 2**20:,.0f} MiB" for name, size in cost.memory.items())
