@@ -100,7 +100,7 @@ class Ablation:
         except RecipeError:
             return None
         if resolved.window == resolved.tokens:  # a single window, whether it is drawn or not
-            resolved = replace(resolved, recipe=replace(resolved.recipe, windows="all"))
+            resolved = replace(resolved, stated=replace(resolved.stated, windows="all"))
         return resolved, variant.data
 
     def _windows(self, recipe: Recipe) -> int:

@@ -96,7 +96,7 @@ def train(
     # Before the weights are downloaded and loaded: what cannot be trained.
     outline = load_without_weights(source.model or dataset.model)
     resolved = resolve(changed, datasets, outline)
-    accepted_pairs(dataset, resolved.recipe.pairs)
+    accepted_pairs(dataset, resolved.stated.pairs)
     if dry_run:
         report_pairs(datasets, changed.pairs)
         _print_cost(source, dataset, outline, resolved, len(training_seeds) if changed.depends_on_seed else 1)
@@ -181,12 +181,12 @@ def _print_cost(
     outline.model.to(dtype)
     if has_weights(outline.path):  # else the training finds out
         check_renderer(dataset, outline)
-    precision = _precision(resolved.recipe, planned, outline)
+    precision = _precision(resolved.stated, planned, outline)
     print_lines([("model", outline.name), *resolved.summary(), precision])
-    if not computes_in_bfloat16(resolved.recipe, planned, dtype):
-        resolved = replace(resolved, recipe=replace(resolved.recipe, mixed_precision="no"))
-    records = accepted_pairs(dataset, resolved.recipe.pairs)
-    rendered = count_rendered(dataset, resolved.recipe)
+    if not computes_in_bfloat16(resolved.stated, planned, dtype):
+        resolved = replace(resolved, stated=replace(resolved.stated, mixed_precision="no"))
+    records = accepted_pairs(dataset, resolved.stated.pairs)
+    rendered = count_rendered(dataset, resolved.stated)
     cost = training_cost(outline, resolved, len(records), _longest(outline, records), rendered=rendered)
     flops, moved = cost.flops(trainings), cost.bytes(trainings)
     seconds = cost.seconds(measure_roofs(here, resolve_dtype(source.dtype, here)), trainings)

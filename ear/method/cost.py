@@ -70,7 +70,7 @@ def training_cost(
     ``rendered``: how many images of the rehearsal set are still to be rendered; None: all. ``model`` may be on the meta
     device.
     """
-    recipe = resolved.recipe
+    recipe = resolved.stated
     rehearsed = (recipe.rehearsed + recipe.rehearsed_words) if recipe.retention else 0
     rendered = rehearsed if rendered is None else rendered
     rollouts = count_images(pairs, resolved) * (recipe.trajectory == "rollout")
@@ -90,7 +90,7 @@ def training_cost(
 
 
 def _memory(model: JanusModel, resolved: ResolvedRecipe, pairs: int, prompt_length: int) -> dict[str, int]:
-    recipe = resolved.recipe
+    recipe = resolved.stated
     tuned = _tuned_parameters(model, resolved)
     weight_bytes = 4 if recipe.weight_dtype == "float32" else model.dtype.itemsize
     images = _images_per_step(resolved) + (recipe.rehearsed_per_step if recipe.retention else 0)
@@ -99,10 +99,6 @@ def _memory(model: JanusModel, resolved: ResolvedRecipe, pairs: int, prompt_leng
         tokens, positions = 2 * (prompt_length + resolved.window), 0
     activations = tokens * token_bytes(model, resolved) + positions * _logit_bytes(model, resolved)
     activations += cast_bytes(model, resolved) * (2 if recipe.retention else 1)
-    if recipe.rollout_epochs > 1:  # the teacher's outputs of a round are kept for its further epochs
-        activations += (
-            max(0, recipe.rollouts - _images_per_step(resolved)) * model.image_tokens * _output_bytes(model, resolved)
-        )
     rows = 2 * min(recipe.rollouts, pairs * recipe.passes)
     position_bytes = bytes_per_position(model.model.config.text_config, model.dtype)
     return {
@@ -118,7 +114,7 @@ def _memory(model: JanusModel, resolved: ResolvedRecipe, pairs: int, prompt_leng
 
 def _steps(model: JanusModel, resolved: ResolvedRecipe, pairs: int, prompt_length: int) -> tuple[Kernel, ...]:
     """All steps of a training: the teacher's passes, the student's, and those over rehearsed images."""
-    recipe = resolved.recipe
+    recipe = resolved.stated
     steps, per_image = most_steps(pairs, resolved), windows_per_image(resolved)
     length = prompt_length + model.image_tokens - 1
     # A student's pass goes forward and, for states and tuned weights, backward; a teacher's goes forward.
@@ -179,7 +175,7 @@ def _frozen_states(model: JanusModel, images: int, prompt_length: int) -> tuple[
 
 def _images_per_step(resolved: ResolvedRecipe) -> int:
     """Images in a step; a single image unless the trajectory is rollout."""
-    return min(resolved.recipe.images_per_step, resolved.recipe.rollouts or 1)
+    return min(resolved.stated.images_per_step, resolved.stated.rollouts or 1)
 
 
 def token_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
@@ -192,15 +188,15 @@ def token_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
     width, inner = config.hidden_size, config.intermediate_size
     heads = config.num_attention_heads * head_dim(config)
     kv_heads = config.num_key_value_heads * head_dim(config)
-    everything = resolved.recipe.modules == "all"
+    everything = resolved.stated.modules == "all"
     layer = 2 * 4 * width + size * (width + 3 * heads + 2 * kv_heads + 3 * inner)
     if everything:  # inputs of the MLP's projections
         layer += size * (width + inner)
-    if everything and resolved.recipe.adapter == "full":  # and of the norms' weights
+    if everything and resolved.stated.adapter == "full":  # and of the norms' weights
         layer += size * 2 * width
     if model.dtype.itemsize != size:  # autocast casts an input anew for each projection: for k and v, and for up
         layer += size * width * (3 if everything else 2)
-    if resolved.recipe.checkpointing == "layers":
+    if resolved.stated.checkpointing == "layers":
         return int(resolved.depth * model.dtype.itemsize * width + layer)
     return int(resolved.depth * layer)
 
@@ -211,7 +207,7 @@ def cast_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
     Tuned weights are cast if they have another dtype, frozen weights under autocast. With checkpointing, only those of
     one layer are kept.
     """
-    recipe, size = resolved.recipe, _compute_bytes(model, resolved)
+    recipe, size = resolved.stated, _compute_bytes(model, resolved)
     tuned = _tuned_parameters(model, resolved)
     cast = tuned if size != (4 if recipe.weight_dtype == "float32" else model.dtype.itemsize) else 0
     if size != model.dtype.itemsize:
@@ -223,7 +219,7 @@ def cast_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
 def merged_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
     """Bytes of tuned projections, merged and in the model's dtype, that decoding keeps beside the frozen ones, at most
     (ecgvf/janus/fused.py)."""
-    names = module_names(resolved.layer_range, resolved.recipe.modules)
+    names = module_names(resolved.layer_range, resolved.stated.modules)
     modules = (model.language_model.get_submodule(name) for name in names)
     numbers = (module.weight.numel() for module in modules if isinstance(module, torch.nn.Linear))
     return model.dtype.itemsize * sum(numbers)
@@ -232,23 +228,18 @@ def merged_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
 def _logit_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
     """Bytes kept per image position beyond the layers: the teacher's logits, its probabilities and the student's
     log-probabilities, float32; of hidden states alone if they are what is compared."""
-    return _output_bytes(model, resolved) * (2 if resolved.recipe.loss == "mse" else 3)
-
-
-def _output_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
-    """Bytes of what is compared at one image position, float32: a hidden state, or logits."""
-    if resolved.recipe.loss == "mse":
-        return 4 * int(model.model.config.text_config.hidden_size)
-    return 4 * int(model.model.model.generation_head.vision_head.out_features)
+    if resolved.stated.loss == "mse":
+        return 2 * 4 * int(model.model.config.text_config.hidden_size)
+    return 3 * 4 * int(model.model.model.generation_head.vision_head.out_features)
 
 
 def _compute_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
-    return 2 if computes_in_bfloat16(resolved.recipe, model.device, model.dtype) else model.dtype.itemsize
+    return 2 if computes_in_bfloat16(resolved.stated, model.device, model.dtype) else model.dtype.itemsize
 
 
 def _tuned_parameters(model: JanusModel, resolved: ResolvedRecipe) -> int:
     """Number of parameters that are tuned."""
-    recipe, total = resolved.recipe, 0
+    recipe, total = resolved.stated, 0
     for name in module_names(resolved.layer_range, recipe.modules):
         module = model.language_model.get_submodule(name)
         if recipe.adapter == "full":

@@ -103,7 +103,7 @@ def erase(
             f"recipe {recipe.name}: the released loop trains in a single process, not in {group.count}: start it "
             "without a launcher"
         )
-    pairs = training_pairs(dataset, model, resolved.recipe.pairs)
+    pairs = training_pairs(dataset, model, resolved.stated.pairs)
     report_pairs(datasets, recipe.pairs)
     # With a shipped or exported dataset, the store may have no last concept yet.
     store.remember_first(concept.name.split("+")[0])
@@ -135,7 +135,7 @@ class _Erasure:
 
     def train(self, run: TrainingRun, seed: int) -> TrainingRun:
         """Train and save one run."""
-        recipe, started = self.resolved.recipe, time.monotonic()
+        recipe, started = self.resolved.stated, time.monotonic()
         threads = run.threads or torch.get_num_threads()
         description = f"erasing {self.dataset.concept.name}, seed {seed}"
         # Set even if it is this already: whether it was ever set decides how gradients are rounded (decision 0009).
@@ -177,7 +177,7 @@ class _Erasure:
         self, run: TrainingRun, seed: int, threads: int, adapter: Adapter, log: TrainingLog, seconds: float
     ) -> None:
         """Write the adapter, the plot of its losses and run.json."""
-        recipe, dataset = self.resolved.recipe, self.dataset
+        recipe, dataset = self.resolved.stated, self.dataset
         facts = {**saved_facts(dataset.concept, self.model, self.settings), "seed": seed}
         if recipe.retention:
             facts["rehearsed_concepts"] = rehearsed_concepts(dataset, recipe.rehearsed, recipe.rehearsed_concepts)
@@ -194,7 +194,7 @@ class _Erasure:
         run.finish({**facts, "circumstances": circumstances, **summary, "pairs": pair_ids})
 
     def _rehearsal(self, threads: int) -> RehearsalSet:
-        recipe = self.resolved.recipe
+        recipe = self.resolved.stated
         if threads not in self._rehearsals:
             self._rehearsals[threads] = rehearsal_set(self.store, self.model, self.dataset, recipe)
         rehearsal = self._rehearsals[threads]

@@ -41,7 +41,7 @@ class WindowSteps:
 
     def train_round(self, round_: Round) -> None:
         """Take all steps of a round."""
-        recipe = self.resolved.recipe
+        recipe = self.resolved.stated
         vq_ids = self._rollouts(round_.pairs) if round_.vq_ids is None else round_.vq_ids
         starts = range(0, len(round_.pairs), recipe.images_per_step)
         batches = [self._batch(round_, vq_ids, start) for start in starts]
@@ -50,8 +50,8 @@ class WindowSteps:
                 self._train_batch(batch)
                 if self.state.finished(recipe):
                     return
-                if recipe.rollout_epochs == 1:
-                    batch.guided = None
+        if round_.vq_ids is None:
+            self.teacher.forget()
 
     def _rollouts(self, pairs: Sequence[TrainingPair]) -> Tensor:
         """The tuned model's images of the target prompts, as rendering samples them: int64 [R, T]."""
@@ -71,44 +71,49 @@ class WindowSteps:
             finite = images.finite.all().float()[None].clone()
         self.group.sum_([finite])
         if finite.item() < self.group.count:
-            raise self.state.divergence_error("a rollout", self.resolved.recipe.learning_rate)
+            raise self.state.divergence_error("a rollout", self.resolved.stated.learning_rate)
         return self.group.gather(vq_ids, len(pairs))
 
     def _batch(self, round_: Round, vq_ids: Tensor, start: int) -> "_Batch":
         """The images of a step, from the ``start``-th of the round, and this process's share of them."""
-        indices = range(start, min(start + self.resolved.recipe.images_per_step, len(round_.pairs)))
+        recipe = self.resolved.stated
+        indices = range(start, min(start + recipe.images_per_step, len(round_.pairs)))
         local = self.group.share(indices)
         record_ids = [round_.pairs[index].record_id for index in indices]
-        key = None if round_.vq_ids is None else ("+".join(record_ids), round_.trajectory)
+        again = recipe.rollout_epochs > 1 or (recipe.passes > 1 and round_.vq_ids is not None)
+        # With its place in the round, which may have several rollouts of a pair.
+        key = f"{start}/{round_.trajectory}/{'+'.join(record_ids)}" if again else None
         return _Batch(record_ids, [round_.pairs[index] for index in local], vq_ids[list(local)], key)
 
     def _train_batch(self, batch: "_Batch") -> None:
         """Train on every window of a batch, in order, or on a random window."""
-        recipe, model = self.resolved.recipe, self.model
-        if batch.guided is None and batch.local_pairs:
+        recipe, model = self.resolved.stated, self.model
+        guided = None
+        if batch.local_pairs:
             surrogates = [pair.surrogate for pair in batch.local_pairs]
             with self._autocast():
-                batch.guided = self.teacher.guided(batch.targets, surrogates, batch.vq_ids, batch.key)
+                guided = self.teacher.guided(batch.targets, surrogates, batch.vq_ids, batch.key)
         chosen = list(enumerate(windows(self.resolved.tokens, self.resolved.window, recipe.tail)))
         if recipe.windows == "random":
             drawn = random.Random(seeds.derive(self.seed, str(len(self.state.log.loss)), "window"))
             chosen = [drawn.choice(chosen)]
         for number, window in chosen:
             with self.state.adapter.active(model):
-                value, step, retained = self._train_window(batch, window)
+                value, step, retained = self._train_window(batch, guided, window)
             self.state.log.add("+".join(batch.record_ids), number, value, step, retained)
             self.watch(self.state)
             if self.state.finished(recipe):
                 return
 
-    def _train_window(self, batch: "_Batch", window: range) -> tuple[float, bool, float | None]:
+    def _train_window(self, batch: "_Batch", guided: Tensor | None, window: range) -> tuple[float, bool, float | None]:
         """Sum the losses of a window (equation 7), and take a step if the sum exceeds the threshold (equation 8).
 
+        ``guided`` is what this process's images have to match (``guided_outputs``); None if it has no image.
         The step's loss is the erasing loss plus the retention loss, weighted per position. Returns the erasing loss,
         whether a step was taken, and the retention loss (None without a step or rehearsal).
         """
-        recipe, state = self.resolved.recipe, self.state
-        loss = self._window_loss(batch, window)
+        recipe, state = self.resolved.stated, self.state
+        loss = self._window_loss(batch, guided, window)
         value = self._summed(loss)
         # Not `value > threshold`: a NaN loss must not pass for erased.
         if value <= self.resolved.threshold(len(window)):
@@ -125,29 +130,29 @@ class WindowSteps:
     def _learning_rate_factor(self) -> float:
         """By what the schedule multiplies the learning rate: with a linear schedule, the share of the training that is
         left, of its steps if their number ends it, else of its windows."""
-        recipe, log = self.resolved.recipe, self.state.log
+        recipe, log = self.resolved.stated, self.state.log
         if recipe.schedule == "constant":
             return 1.0
         if recipe.max_steps is not None and recipe.max_steps <= self.total_windows:
             return 1 - log.steps / recipe.max_steps
         return 1 - len(log.loss) / self.total_windows
 
-    def _window_loss(self, batch: "_Batch", window: range) -> Tensor:
+    def _window_loss(self, batch: "_Batch", guided: Tensor | None, window: range) -> Tensor:
         """This process's share of the erasing loss: the sum over the window, the mean over the step's images."""
-        recipe = self.resolved.recipe
-        if batch.guided is None:
+        recipe = self.resolved.stated
+        if guided is None:
             return self._zero_loss()
         with self._autocast():
             checkpointing = recipe.checkpointing == "layers"
             seen = batch.vq_ids[:, : window.stop]
             states = hidden_states(self.model, batch.targets, seen, checkpointing=checkpointing)
-            guided = batch.guided[:, window.start : window.stop]
-            losses = position_losses(self.model, states[:, window.start :], guided, recipe.loss)
+            towards = guided[:, window.start : window.stop]
+            losses = position_losses(self.model, states[:, window.start :], towards, recipe.loss)
         return losses.sum(dim=-1).sum() / len(batch.record_ids)
 
     def _retention_loss(self, rehearsal: RehearsalSet) -> Tensor:
         """This process's share of the retention loss, in nats: the mean over the positions of the rehearsed images."""
-        recipe = self.resolved.recipe
+        recipe = self.resolved.stated
         batch = rehearsal.batch(self.seed, self.state.log.steps, recipe.rehearsed_per_step)
         if not (own := self.group.share(batch)):
             return self._zero_loss()
@@ -180,10 +185,8 @@ class _Batch:
     """The pairs of this process's images."""
     vq_ids: Tensor
     """int64 [B, T]: the image tokens of this process's images."""
-    key: tuple[str, int] | None
-    """Identifies the images if later passes train on them again, for ``Teacher``; None for rollouts."""
-    guided: Tensor | None = None
-    """What the tuned model has to match along them (``guided_outputs``), kept for further epochs."""
+    key: str | None
+    """Identifies the images, for ``Teacher``, if they are trained on again in further passes or epochs."""
 
     @property
     def targets(self) -> list[str]:

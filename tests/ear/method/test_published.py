@@ -85,7 +85,7 @@ def released_loop(model: JanusModel, window: int, threshold: float) -> tuple[lis
 
 def resolved(threshold: float) -> ResolvedRecipe:
     recipe = replace(PUBLISHED, threshold=threshold, learning_rate=LEARNING_RATE)
-    return ResolvedRecipe(recipe=recipe, window=5, layers=LAYERS, tokens=16, depth=3, guidance=recipe.guidance)
+    return ResolvedRecipe(stated=recipe, window=5, layers=LAYERS, tokens=16, depth=3, guidance=recipe.guidance)
 
 
 def test_its_weights_and_skips_are_those_of_the_released_loop(tiny: JanusModel) -> None:

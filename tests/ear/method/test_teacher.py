@@ -17,6 +17,7 @@ KL = replace(WINDOWED_KL, passes=3, retention=0.0, learning_rate=1e-3)
 RECIPES = {
     "kl, both images": KL,
     "kl, guided, bf16": replace(KL, guidance=0.5, mixed_precision="bf16"),
+    "kl, rollouts, bf16": replace(KL, trajectory="rollout", rollouts=3, rollout_epochs=2, mixed_precision="bf16"),
     "mse, guided": replace(PAPER, passes=3, order="shuffled", threshold=0.0, learning_rate=1e-3),
 }
 
@@ -45,12 +46,13 @@ def test_kept_states_end_in_the_same_weights(
     name: str, tiny: JanusModel, computed: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = RECIPES[name]
-    images = 2 * (2 if recipe.trajectory == "both" else 1)
+    images = 2 * {"both": 2, "rollout": recipe.passes}.get(recipe.trajectory, 1)
+    uses = recipe.rollout_epochs if recipe.trajectory == "rollout" else recipe.passes
     kept = trained(tiny, recipe)
     assert len(computed) == images
     monkeypatch.setattr(teacher, "MOST_BYTES", 0)
     again = trained(tiny, recipe)
-    assert len(computed) == images + recipe.passes * images
+    assert len(computed) == images + uses * images
     assert same(kept, again)
 
 
@@ -62,6 +64,13 @@ def test_no_more_is_kept_than_there_is_room_for(
     assert len(computed) == 1 + 3 * 1
 
 
-def test_rollouts_never_come_again(tiny: JanusModel, computed: list[int]) -> None:
-    trained(tiny, replace(KL, trajectory="rollout", rollouts=2, images_per_step=2))
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_rollouts_are_kept_for_the_epochs_of_their_round(
+    epochs: int, tiny: JanusModel, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+    forget = teacher.Teacher.forget
+    monkeypatch.setattr(teacher.Teacher, "forget", lambda self: (kept.append(len(self._kept)), forget(self)))
+    trained(tiny, replace(KL, trajectory="rollout", rollouts=2, images_per_step=2, rollout_epochs=epochs))
     assert computed == [2, 2, 2]
+    assert kept == [epochs - 1] * 3
