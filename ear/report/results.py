@@ -307,7 +307,8 @@ def _read(file: Path, kind: type[BaseModel]) -> JSON:
 
 def _read_ablation(file: Path) -> Ablation:
     """Raises ``DatasetError`` for a file that is not an ablation's."""
-    columns = ["concept", "base", "factor", "level", "equal", "figure", "value", "n", "low", "high"]
+    facts = ["concept", "base", "split", "judge", "factor", "level", "equal", "seeds", "pairs"]
+    columns = [*facts, "figure", "value", "n", "low", "high"]
     try:
         table = pq.read_table(file, columns=columns)
         left = json.loads((table.schema.metadata or {})[NOT_MEASURED])

@@ -104,6 +104,7 @@ def with_attachments(results: SuiteResults, folder: Path) -> SuiteResults:
         write_atomic(folder / f"{name}.json", pretty_json(content))
     rows = [
         {"concept": "church", "base": "paper", "factor": "window", "level": level, "equal": equal}
+        | {"split": "validation", "judge": "nano-object-b", "seeds": [0], "pairs": 50}
         | {"figure": "concept_present", **figure}
         for equal in ("pairs", "steps")
         for level in ("12", "24")
@@ -448,8 +449,10 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
         "several settings of each recipe, church: esd",
         "Judges and labels",
         "The largest clusters",
-        "church, paper: window, at equal pairs",
-        "church, paper: window, at equal steps",
+        "church, paper: window, at equal pairs, validation split",
+        "church, paper: window, at equal steps, validation split",
+        "<td>validation</td><td>nano-object-b</td><td>0</td><td>50</td>",
+        "Measured on the test split, where a title names no other",
         f"an ablation ({tmp_path / 'none' / 'ablation.parquet'} does not exist)",
     ):
         assert text in page
