@@ -131,9 +131,18 @@ def bars(
 
 
 def frontier(
-    title: str, points: Sequence[tuple[str, JSON, JSON]], *, series: Sequence[str], across: str, up: str
+    title: str,
+    points: Sequence[tuple[str, JSON, JSON]],
+    *,
+    series: Sequence[str],
+    across: str,
+    up: str,
+    settings: Sequence[str] = (),
 ) -> Chart:
-    """A point per (series, figure across, figure up), with both intervals; the best corner is marked."""
+    """A point per (series, figure across, figure up), with both intervals; the best corner is marked.
+
+    ``settings``: of each point, for the table; empty if a series is a single point.
+    """
     kinds = _kinds(series, [name for name, _, _ in points])
     with matplotlib.rc_context(_STYLE):
         plot, axes = _axes(4.2)
@@ -160,8 +169,11 @@ def frontier(
         axes.grid(alpha=0.6, linewidth=0.6)
         _legend(plot, axes, kinds)
         svg = _svg(plot)
-    rows = [[name, *_numbers(x), *_numbers(y)] for name, x, y in points]
-    return Chart(title, svg, ("method", across, f"n of {across}", up, f"n of {up}"), rows)
+    columns = ["method", *(["settings"] if settings else []), across, f"n of {across}", up, f"n of {up}"]
+    rows = [
+        [name, *settings[place : place + 1], *_numbers(x), *_numbers(y)] for place, (name, x, y) in enumerate(points)
+    ]
+    return Chart(title, svg, columns, rows)
 
 
 def curves(title: str, levels: Sequence[str], lines: Mapping[str, Mapping[str, JSON]]) -> Chart:

@@ -9,20 +9,21 @@ from ear.evaluation.outcomes import selected
 from ear.evaluation.table import NAMES, change_text
 from ear.method.recipes import PROMPT_REWRITE
 from ear.report.agreement import agreement
-from ear.report.charts import Bar, Chart, bars, curves, dots, frontier
+from ear.report.charts import Bar, Chart, bars, curves, dots
 from ear.report.dataset import dataset
+from ear.report.frontier import frontier
 from ear.report.gallery import sheet_uri
 from ear.report.results import CellOutcomes, Results, select
 from ear.report.robustness import robustness
 from ear.report.section import Picture, Section, Table, absent, main_rows, unread
-from ear.suite.leaderboard import COLUMNS, main_figures, prompt_counts, standings, text
+from ear.suite.leaderboard import COLUMNS, prompt_counts, standings, text
 from ecgvf.core.files import JSON
 
 
 def sections(results: Results) -> list[Section]:
     """All sections in order; headline, gallery and provenance are parts of the page itself."""
     makers = (
-        *(_frontier, _replacement, _retention, robustness, _understanding),
+        *(frontier, _replacement, _retention, robustness, _understanding),
         *(_fidelity, _memorisation, _ablation, dataset, agreement),
     )
     return [make(results) for make in makers]
@@ -35,67 +36,6 @@ def headline(results: Results) -> Table:
     note = f"Number of prompts (n) of a cell: {counts}. The CSV of all figures, at the end, has the n of each."
     title = f"Leaderboard: {results.model}, {results.split} split, 95% intervals over prompts"
     return Table(title, ["concept", "method", *COLUMNS.values()], lines, note if counts else "")
-
-
-def _frontier(results: Results) -> Section:
-    charts, missing = [], []
-    for concept in results.concepts:
-        points = []
-        for method in results.methods_of(concept):
-            rows = select(results.rows, concept=concept, recipe=method, wording="pooled")
-            main = main_figures(rows)
-            ratio = select(rows, figure="retention_ratio", group="pooled")
-            if "concept_present" in main and ratio:
-                points.append((method, main["concept_present"], ratio[0]))
-        before = main_rows(results, concept, "original").get("concept_present")
-        if before is not None and {name for name, *_ in points} & set(results.methods):
-            points.insert(0, ("original", before, {"value": 1.0, "low": None, "high": None}))
-            charts.append(_against_retention(f"{concept}: erasure against retention", concept, points, results.series))
-        else:
-            missing.append(concept)
-    trials = results.trials()
-    tried, untried = (
-        _trials(trials, results.series)
-        if trials is not None
-        else ([], unread(results, "trials") or ["several settings of each recipe"])
-    )
-    return Section(
-        "frontier",
-        "Erasure against retention",
-        "Each point is a method. To the left the concept is gone; at the top everything else is still there. A method "
-        "that destroys the model reaches the left edge, but not the top. Lines are 95% intervals.",
-        [*charts, *tried],
-        missing=[*missing, *untried],
-    )
-
-
-def _against_retention(
-    title: str, concept: str, points: Sequence[tuple[str, JSON, JSON]], series: Sequence[str]
-) -> Chart:
-    across, up = f"images that still show {concept}", "other concepts kept (1 = all)"
-    return frontier(title, points, series=series, across=across, up=up)
-
-
-def _trials(content: JSON, series: Sequence[str]) -> tuple[list[Chart], list[str]]:
-    """Several settings of each recipe, on the validation split: a chart per concept, and recipes without trials."""
-    charts, missing = [], []
-    trials = content["trials"]
-    series = list(dict.fromkeys([*series, *(str(trial["recipe"]) for trial in trials)]))
-    for concept in dict.fromkeys(trial["concept"] for trial in trials):
-        points = []
-        for trial in (each for each in trials if each["concept"] == concept):
-            measured = [row for row in trial["figures"] or [] if row["value"] is not None]
-            known = {(row["figure"], row["group"]): row for row in measured}
-            pair = known.get(("concept_present", "concept")), known.get(("retention_ratio", "pooled"))
-            if pair[0] is not None and pair[1] is not None:
-                points.append((str(trial["recipe"]), pair[0], pair[1]))
-        if points:
-            title = f"{concept}: several settings of each recipe, {content['split']} split"
-            charts.append(_against_retention(title, concept, points, series))
-        untried = {trial["recipe"] for trial in trials if trial["concept"] == concept} - {name for name, *_ in points}
-        if untried:
-            missing.append(f"several settings of each recipe, {concept}: {', '.join(sorted(untried))}")
-    return charts, missing
 
 
 def _replacement(results: Results) -> Section:

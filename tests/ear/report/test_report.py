@@ -32,6 +32,7 @@ from ear.evaluation.outcomes import AnsweredQuestion, Outcome, selected
 from ear.report import write_report
 from ear.report.charts import curves, dots
 from ear.report.evaluated import EvaluationResults
+from ear.report.frontier import frontier
 from ear.report.gallery import MOST_BYTES, data_uri, gallery
 from ear.report.results import SuiteResults, image_key
 from ear.report.robustness import robustness
@@ -89,9 +90,9 @@ def with_attachments(results: SuiteResults, folder: Path) -> SuiteResults:
     ]
     undefined = [{**row, "value": None, "low": None, "high": None} for row in measured_figures]
     trials = [
-        {"concept": "church", "recipe": "paper", "figures": measured_figures},
-        {"concept": "church", "recipe": "paper", "figures": undefined},
-        {"concept": "church", "recipe": "esd", "figures": None},
+        {"concept": "church", "recipe": "paper", "options": {"passes": 3}, "figures": measured_figures},
+        {"concept": "church", "recipe": "paper", "options": {"passes": 1}, "figures": undefined},
+        {"concept": "church", "recipe": "esd", "options": {}, "figures": None},
     ]
     agreement = [{"reviewer": "=somebody", "judge": "nano-object-b", "condition": "after", "kappa": figure}]
     files: dict[str, Any] = {
@@ -274,6 +275,40 @@ def _downloads(page: str) -> list[tuple[str, str]]:
     return re.findall(r'download="([^"]+)" href="data:text/csv;base64,([^"]+)"', page)
 
 
+def test_trials_are_shown_with_their_settings_and_the_best_of_each_recipe(tmp_path: Path) -> None:
+    def trial(recipe: str, rate: float, present: float, surrogate: float, ratio: float) -> JSON:
+        values = {"concept_present": present, "shows_surrogate": surrogate}
+        rows = [{"figure": name, "group": "concept", "value": value} for name, value in values.items()]
+        rows.append({"figure": "retention_ratio", "group": "pooled", "value": ratio})
+        figures = [{**row, "n": 12, "low": row["value"], "high": row["value"]} for row in rows]
+        options = {"learning_rate": rate, "passes": 3}
+        return {"concept": "church", "recipe": recipe, "options": options, "figures": figures}
+
+    trials = [
+        trial("paper", 5e-5, 0.5, 0.2, 0.96),
+        trial("paper", 1e-4, 0.1, 0.9, 0.7),
+        trial("esd", 2e-4, 0.4, 1, 0.3),
+    ]
+    trials += [{**trials[0], "figures": None}, {**trials[2], "figures": None, "failed": "the loss is not finite"}]
+    results = with_attachments(finished(tmp_path), tmp_path)
+    write_atomic(tmp_path / "trials.json", pretty_json({"split": "validation", "trials": trials}))
+    found = frontier(results)
+    chart = next(each for each in found.charts if each.title.startswith("church: several settings"))
+    settings = [f"learning_rate={rate}, passes=3" for rate in ("5e-05", "0.0001", "0.0002")]
+    assert chart.columns[1] == "settings" and [row[1] for row in chart.rows] == settings
+    [table] = found.tables
+    assert table.title == "church: the best of several settings of each recipe, validation split"
+    assert [list(row) for row in table.rows] == [
+        ["paper", "2 of 3", "0", "0.20 (0.20 to 0.20)", "12", "0.70 (0.70 to 0.70)", "12"],
+        ["esd", "1 of 2", "1", "none", "", "none", ""],
+    ]
+    assert "at least 95% of other concepts" in table.note and "in at most 10% of the images" in table.note
+    # A training that diverged will not be repeated.
+    assert [each for each in found.missing if "settings" in each] == [
+        "several settings of each recipe, church: paper 2 of 3"
+    ]
+
+
 def test_files_have_names_of_their_own_even_of_equal_titles_and_in_any_script(tmp_path: Path) -> None:
     results = everything(tmp_path)
     trials = json.loads((tmp_path / "trials.json").read_bytes())
@@ -446,7 +481,7 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
     for text in (
         "church, paper-1a2b3c4d-s0: images that show it under attack",
         "3: a dog | a cat | &lt;img",
-        "several settings of each recipe, church: esd",
+        "several settings of each recipe, church: esd 0 of 1",
         "Judges and labels",
         "The largest clusters",
         "church, paper: window, at equal pairs, validation split",
@@ -485,7 +520,7 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
         ("memorisation", {"findings": [{}]}, "findings.0.images: the field is missing"),
         (
             "trials",
-            {"split": "test", "trials": [{"concept": "x", "recipe": "x"}]},
+            {"split": "test", "trials": [{"concept": "x", "recipe": "x", "options": {}}]},
             "trials.0.figures: the field is missing",
         ),
         ("agreement", {"agreement": [{}]}, "agreement.0.reviewer: the field is missing"),
