@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ear.evaluation import figures
 from ear.evaluation.control_tokens import STARTOFTEXT
+from ear.evaluation.not_measured import NotMeasured
 from ear.evaluation.outcomes import selected
 from ear.evaluation.table import NAMES, change_text
 from ear.method.recipes import PROMPT_REWRITE
@@ -119,8 +120,7 @@ def _without_images(cell: CellOutcomes) -> Sequence[str]:
     if cell.not_measured is not None:
         return cell.not_measured
     measured = {outcome.group for outcome in cell.after}
-    unexplained = "no images; files of earlier versions do not say why"
-    return [f"{group} ({unexplained})" for group in figures.GROUPS if group not in measured]
+    return [str(NotMeasured.empty(group)) for group in figures.GROUPS if group not in measured]
 
 
 def _understanding(results: Results) -> Section:

@@ -168,11 +168,11 @@ def test_groups_that_were_left_out_are_named_with_the_reason(tmp_path: Path) -> 
     write_known_results(suite, "ear suite small.yaml")
     page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
     assert "unrehearsed (training rehearsed every other concept) for church by paper" in page
-    keep(suite, cell_result(0, 0, 3))  # as earlier versions did
+    keep(suite, cell_result(0, 0, 3))  # a file that does not list them
     page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
-    for group in ("surrogates", "unrehearsed"):
-        assert f"{group} (no images; files of earlier versions do not say why) for church by paper" in page
-    assert "neighbours (no images" not in page
+    assert "surrogates (there is none, or it is erased as well) for church by paper" in page
+    assert "unrehearsed (training rehearsed every other concept) for church by paper" in page
+    assert "neighbours (" not in page
     left = (
         NotMeasured("rehearsed", "training rehearsed nothing"),
         NotMeasured("unrehearsed", "not of family x", ("a",)),
@@ -630,6 +630,31 @@ def test_levels_that_are_numbers_are_joined_by_a_line() -> None:
         return len(re.findall(r'style="fill: none; stroke: var\(--series', svg))
 
     assert drawn("1", "10") == drawn("0.0", "0.5") == drawn("off", "0.05") + 1
+
+
+def test_a_legend_is_as_wide_as_its_chart_at_most() -> None:
+    figure = {"value": 0.5, "n": 12, "low": 0.25, "high": 0.75}
+    names = [
+        "original",
+        "ceiling",
+        "on-policy",
+        "windowed-kl",
+        "paper",
+        "paper-rows",
+        "esd",
+        "negative-prompt",
+        "画" * 8,
+    ]
+    svg = dots("t", [("x", [(name, figure) for name in names])], series=names).svg
+    places = [re.search(rf'x="([\d.]+)"[^>]*>{name}<', svg) for name in names]
+    # The chart is 360 px wide, and a letter takes some 6.5.
+    assert all(place and float(place[1]) + 6.5 * len(name) <= 360 for place, name in zip(places, names, strict=True))
+
+
+def test_charts_have_the_fonts_of_the_page() -> None:
+    figure = {"value": 0.5, "n": 12, "low": None, "high": None}
+    svg = dots("t", [("x", [("a", figure)])], series=["a"]).svg
+    assert svg.count("system-ui, sans-serif") == svg.count("<text") and "DejaVu" not in svg
 
 
 def test_names_are_no_formulas(tmp_path: Path) -> None:
