@@ -22,7 +22,7 @@ from PIL import Image
 from playwright.sync_api import Browser
 from typer.testing import CliRunner
 
-from ear.ablation.ablation import NOT_MEASURED
+from ear.ablation.ablation import COMMAND, NOT_MEASURED
 from ear.cli import app
 from ear.evaluation import figures
 from ear.evaluation.fidelity.measure import Fidelity
@@ -44,6 +44,7 @@ from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON, pretty_json, write_atomic
 from ecgvf.core.paths import data_dir
 from ecgvf.core.records import to_table
+from ecgvf.publish.push_results import FACTS, FILE
 from tests.browser import launched, needs_chromium, opened
 from tests.ear.evaluation.small_outcomes import both, erased, evaluation, kept
 from tests.ear.suite.small_suite import attacked, cell_result, keep, small_suite
@@ -98,7 +99,7 @@ def with_attachments(results: SuiteResults, folder: Path) -> SuiteResults:
     files: dict[str, Any] = {
         "attacks": {"concept": "church", "adapter": adapter, "split": "test", "attacks": attacks},
         "memorisation": {"findings": [finding], "sheet": str(folder / "clusters.png")},
-        "trials": {"split": "validation", "trials": trials},
+        "trials": {"command": "python -m trials", "split": "validation", "trials": trials},
         "agreement": {"agreement": agreement},
     }
     for name, content in files.items():
@@ -112,7 +113,9 @@ def with_attachments(results: SuiteResults, folder: Path) -> SuiteResults:
     ]
     Image.new("RGB", (40, 30)).save(folder / "clusters.png")
     (folder / "ablation").mkdir()
-    table = pa.Table.from_pylist(rows).replace_schema_metadata({NOT_MEASURED: b"[]"})
+    table = pa.Table.from_pylist(rows).replace_schema_metadata(
+        {NOT_MEASURED: b"[]", COMMAND: b"ear ablate --over window"}
+    )
     pq.write_table(table, folder / "ablation" / "ablation.parquet")
     named = {name: folder / f"{name}.json" for name in ("trials", "agreement")}
     lists = {name: [folder / f"{name}.json"] for name in ("attacks", "memorisation")}
@@ -186,7 +189,8 @@ def test_groups_that_were_left_out_are_named_with_the_reason(tmp_path: Path) -> 
 def test_levels_that_an_ablation_left_out_are_named(tmp_path: Path) -> None:
     results = with_attachments(finished(tmp_path), tmp_path)
     file = tmp_path / "ablation" / "ablation.parquet"
-    table = pq.read_table(file).replace_schema_metadata({NOT_MEASURED: json.dumps(["window 48", "order shuffled"])})
+    left = json.dumps(["window 48", "order shuffled"])
+    table = pq.read_table(file).replace_schema_metadata({NOT_MEASURED: left, COMMAND: b""})
     pq.write_table(table, file)
     page = write_report(results, tmp_path / "report.html").read_text()
     assert "church, paper: window 48; church, paper: order shuffled" in page
@@ -492,6 +496,9 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
     ):
         assert text in page
     assert HOSTILE not in page
+    assert "<code>ear ablate --over window\npython -m trials</code>" in page
+    unknown = ", ".join(str(tmp_path / f"{name}.json") for name in ("attacks", "memorisation", "agreement"))
+    assert f"Files that do not say which command wrote them: {unknown}</li>" in page
     (tmp_path / "clusters.png").unlink()
     page = write_report(results, tmp_path / "report.html").read_text()
     assert f"the image of the clusters, {tmp_path / 'clusters.png'}" in page
@@ -668,6 +675,11 @@ def test_a_suites_images_are_in_the_store_that_it_used(tmp_path: Path) -> None:
     _known(suite)
     results = SuiteResults.open(suite.results)
     assert results.store == suite.store and results.commands[1] == f"ear report '{suite.results}'"
+    file = suite.results / FILE
+    table, facts = pq.read_table(file), json.loads(pq.read_schema(file).metadata[FACTS])
+    facts["suite"]["store"] = None
+    pq.write_table(table.replace_schema_metadata({FACTS: json.dumps(facts)}), file)
+    assert SuiteResults.open(suite.results).store == Path("suites/small/store")
     moved = SuiteResults.open(suite.results, tmp_path / "moved")
     assert moved.store == tmp_path / "moved" and moved.commands[1].endswith(f"results' --store {moved.store}")
 
