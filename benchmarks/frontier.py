@@ -11,7 +11,6 @@ is null: there is no goal. The file has ``frontiers`` and ``trials``, too.
 """
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -26,6 +25,7 @@ from ear.evaluation.judges import nano_weights
 from ear.evaluation.outcomes import selected
 from ear.method.erase import erase
 from ear.method.recipes import PROMPT_REWRITE, RECIPES, PromptRecipe, find
+from ear.report.frontier import best_of
 from ecgvf import Run
 from ecgvf.core import concepts, console
 from ecgvf.core.dataset import Dataset
@@ -43,11 +43,6 @@ CONCEPTS = ("church", "van-gogh")
 PAIRS, VALIDATION = 60, 100
 SETTINGS = EvaluationSettings(split="validation", batch_size=64)
 COMMAND = "python -m benchmarks.frontier"
-ERASED, RETAINED = 0.10, 0.95
-"""A trial erases if the concept's share is at most this, and retains if all other concepts keep this of theirs."""
-PRESENT, SURROGATE = ("concept_present", "concept"), ("shows_surrogate", "concept")
-RETENTION = ("retention_ratio", figures.POOLED)
-"""(figure, group) of what is compared."""
 LEFT_OUT = ("on-policy-words", "windowed-kl-half")
 """Variants of another recipe."""
 
@@ -185,36 +180,10 @@ def result(finished: dict[str, JSON]) -> JSON:
                 for trial in trials(concept, name)
             ]
             listed += own
-            frontiers.append({"concept": concept, "recipe": name, **frontier(own)})
+            frontiers.append({"concept": concept, "recipe": name, **best_of(own)})
     left = sum(trial["figures"] is None and "failed" not in trial for trial in listed)
     facts = {"command": COMMAND, "versions": versions(), "split": "validation", "not_measured": left, "met": None}
     return {**facts, "frontiers": frontiers, "trials": listed}
-
-
-def frontier(own: Sequence[JSON]) -> JSON:
-    """The best of a recipe's trials, each as a figure with its samples and interval."""
-    measured = [
-        {
-            (row["figure"], row["group"]): {name: row[name] for name in ("value", "n", "low", "high")}
-            for row in trial["figures"]
-            if row["value"] is not None
-        }
-        for trial in own
-        if trial["figures"]
-    ]
-
-    def best(wanted: tuple[str, str], given: tuple[str, str], holds: Callable[[float], bool]) -> JSON | None:
-        known = [each for each in measured if wanted in each and given in each]
-        found = [each[wanted] for each in known if holds(each[given]["value"])]
-        return max(found, key=lambda figure: figure["value"], default=None)
-
-    return {
-        "measured": len(measured),
-        "failed": sum("failed" in trial for trial in own),
-        "trials": len(own),
-        "retention_at_erasure": best(RETENTION, PRESENT, lambda share: share <= ERASED),
-        "replacement_at_retention": best(SURROGATE, RETENTION, lambda ratio: ratio >= RETAINED),
-    }
 
 
 def run(

@@ -37,6 +37,8 @@ _NOT_IN_KEY = ("prompts_per_concept", "prompts_per_other", "fidelity")
 not pass for the same figures. ``fidelity`` is not keyed: an ablation has the default figures only."""
 NOT_MEASURED = b"not_measured"
 """Metadata of the table: the missing variants, a JSON list of strings."""
+COMMAND = b"command"
+"""Metadata of the table: ``Ablation.command``."""
 MOST_WINDOWS = 10
 """Windows that a variant at equal steps may go over, as a multiple of the most steps of the base recipe. A window below
 the threshold takes no step: if nearly all are, the steps never become equal, and the table says how many were taken."""
@@ -68,6 +70,8 @@ class Ablation:
     seeds: Sequence[int]
     folder: Path
     """Where finished variants, the table and the plots are kept."""
+    command: str = ""
+    """The command that makes the table; empty if Python does."""
 
     @property
     def data(self) -> VariantData:
@@ -115,28 +119,37 @@ class Ablation:
     def rows(self, variant: Variant) -> list[JSON]:
         """The rows of a variant, of all seeds together; it is trained and measured unless it was before."""
         file = self.file(variant)
-        if file.is_file():
-            rows: list[JSON] = read_json(file)["rows"]
-            return rows
-        dataset = self.data.load(variant.data)
-        recipe = self.recipe(variant)
-        runs = erase(self.store, [dataset], self.model, recipe, self.seeds)
-        found = [evaluate(self.store, self.model, dataset, [run.adapter], self.settings) for run in runs]
-        rows = list(self._rows(variant, resolve(recipe, [dataset], self.model), runs, found))
-        write_atomic(file, pretty_json({"variant": asdict(variant), "versions": versions(), "rows": rows}))
-        return rows
+        if not file.is_file():
+            dataset = self.data.load(variant.data)
+            recipe = self.recipe(variant)
+            runs = erase(self.store, [dataset], self.model, recipe, self.seeds)
+            found = [evaluate(self.store, self.model, dataset, [run.adapter], self.settings) for run in runs]
+            rows = list(self._rows(variant, resolve(recipe, [dataset], self.model), runs, found))
+            write_atomic(file, pretty_json({"variant": asdict(variant), "versions": versions(), "rows": rows}))
+        return [{**self._facts, **row} for row in read_json(file)["rows"]]
+
+    @property
+    def _facts(self) -> JSON:
+        """Columns that are the same in all rows. The name of a variant's file is a hash of them, among others."""
+        return {
+            "concept": self.dataset.concept.name,
+            "model": self.model.name,
+            "base": base_name(self.base),
+            "split": self.settings.split,
+            "judge": self._judges.concept_judge,
+        }
 
     def file(self, variant: Variant) -> Path:
         """Where the rows of a variant are kept once it is measured."""
         measuring = {name: str(value) for name, value in asdict(self.settings).items() if name not in _NOT_IN_KEY}
         judge = self.settings.judge
         if judge is not None and not isinstance(judge, str):
-            measuring["judge"] = judge.name  # not its repr, which may hold an address: ``_judges`` has its settings
+            measuring["judge"] = judge.name  # not its repr, which may hold an address: "judges" has its settings
         settings: dict[str, Any] = {
             "dataset": self.dataset.fingerprint,
             "model": self.model.fingerprint,
             "dtype": self.model.dtype_name,
-            "judges": self._judges,
+            "judges": self._judge_settings,
             "base": self.base.settings(),
             "variant": asdict(variant) | {"options": dict(variant.options)},
             "settings": {**measuring, "counts": [self.settings.concept_count, self.settings.retained_count]},
@@ -145,24 +158,24 @@ class Ablation:
         return self.folder / "variants" / f"{variant.factor}-{fingerprint(settings)}.json"
 
     @cached_property
-    def _judges(self) -> list[JSON]:
+    def _judges(self) -> EvaluationJudges:
+        return EvaluationJudges(self.dataset, self.settings.judge, self.settings.weights, str(self.model.device))
+
+    @cached_property
+    def _judge_settings(self) -> list[JSON]:
         """What decides the judges' outcomes, their weights included."""
-        judges = EvaluationJudges(self.dataset, self.settings.judge, self.settings.weights, str(self.model.device))
-        return judges.settings(evaluation_prompts(self.dataset, self.settings))
+        return self._judges.settings(evaluation_prompts(self.dataset, self.settings))
 
     def _rows(
         self, variant: Variant, resolved: ResolvedRecipe, runs: Sequence[TrainingRun], found: Sequence[Evaluation]
     ) -> Iterator[JSON]:
         logs = [run.facts["log"]["stepped"] for run in runs]
         facts = {
-            "concept": self.dataset.concept.name,
-            "model": self.model.name,
-            "base": base_name(self.base),
             "factor": variant.factor,
             "level": variant.level,
             "equal": "steps" if variant.equal_steps else "pairs",
             "window": resolved.window,
-            "seeds": len(runs),
+            "seeds": list(self.seeds[: len(runs)]),  # a deterministic recipe takes the first
             "pairs": self.data.pairs,
             "steps": sum(map(sum, logs)) / len(logs),
             "skipped": 1 - sum(map(sum, logs)) / sum(map(len, logs)),
@@ -206,10 +219,10 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
         except (DatasetError, JudgeError, RecipeError) as error:
             console.warn(f"{variant.factor} {variant.level} is not measured: {error}")
         else:
-            _write(wanted, rows, ablation.folder)
+            _write(wanted, rows, ablation)
     if not rows:
         raise DatasetError("no variant could be measured")
-    return _write(wanted, rows, ablation.folder)
+    return _write(wanted, rows, ablation)
 
 
 def check_minutes(minutes: float) -> None:
@@ -218,16 +231,16 @@ def check_minutes(minutes: float) -> None:
         raise SettingsError(f"--minutes {minutes:g}: it must be a number of 0 or more")
 
 
-def _write(wanted: Sequence[Variant], rows: Mapping[int, Sequence[JSON]], folder: Path) -> pa.Table:
+def _write(wanted: Sequence[Variant], rows: Mapping[int, Sequence[JSON]], ablation: Ablation) -> pa.Table:
     """Write the table, its rows in the order of variants, and its plots; returns the table.
 
-    Its metadata list the variants that are not measured (``NOT_MEASURED``), for `ear report`.
+    Its metadata are for `ear report`: the variants that are not measured (``NOT_MEASURED``), and the command.
     """
     from ear.ablation.plots import plot_factors
 
-    missing = [str(variant) for number, variant in enumerate(wanted) if number not in rows]
+    folder, missing = ablation.folder, [str(variant) for number, variant in enumerate(wanted) if number not in rows]
     table = pa.Table.from_pylist([row for number in sorted(rows) for row in rows[number]])
-    table = table.replace_schema_metadata({NOT_MEASURED: json.dumps(missing)})
+    table = table.replace_schema_metadata({NOT_MEASURED: json.dumps(missing), COMMAND: ablation.command})
     write_parquet(table, folder / "ablation.parquet")
     write_atomic(folder / "ablation.csv", csv_bytes(table))
     plot_factors(table, folder)

@@ -1,7 +1,9 @@
 """``ear ablate``."""
 
 import math
+import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +12,7 @@ from rich.table import Table
 
 from ear.commands.inputs import load_model, open_dataset, print_lines
 from ear.commands.options import DEFAULT_RECIPE, DatasetArguments, MeasuringArguments, parse_options, parse_seeds
-from ecgvf.commands.grouping import grouped
+from ecgvf.commands.grouping import grouped, words
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 from ecgvf.core.files import JSON
@@ -28,9 +30,10 @@ COLUMNS = {
 """Figures of the printed table → its columns."""
 
 
-@grouped
-def ablate(
-    *,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantArguments:
+    """What is varied, around which recipe."""
+
     over: Annotated[
         str,
         typer.Option(
@@ -38,17 +41,23 @@ def ablate(
             "guidance, order, trajectory, surrogates, retention, retention-weight, retained-concepts, rehearsed-words, "
             "rehearsal-noise, data.",
         ),
-    ],
+    ]
     recipe: Annotated[
         str, typer.Option(help="Base recipe, of which one factor at a time is varied.", show_default=DEFAULT_RECIPE)
-    ] = "default",
+    ] = "default"
     option: Annotated[
         list[str] | None,
         typer.Option(help="Override a setting of the base recipe, such as passes=10. Repeatable."),
-    ] = None,
+    ] = None
     seeds: Annotated[
         str, typer.Option(help="Training seeds of each variant; a deterministic recipe takes the first.")
-    ] = "0",
+    ] = "0"
+
+
+@grouped
+def ablate(
+    *,
+    varied: VariantArguments,
     minutes: Annotated[
         float | None,
         typer.Option(
@@ -73,10 +82,10 @@ def ablate(
 
     limit = math.inf if minutes is None else minutes
     check_minutes(limit)
-    base = _base_recipe(recipe, option or [])
-    factors = list(dict.fromkeys(part.strip() for part in over.split(",") if part.strip()))
+    base = _base_recipe(varied.recipe, varied.option or [])
+    factors = list(dict.fromkeys(part.strip() for part in varied.over.split(",") if part.strip()))
     all_variants(factors, base)  # an unknown factor is found before the model is loaded
-    settings, training_seeds = measuring.settings(), parse_seeds(seeds)
+    settings, training_seeds = measuring.settings(), parse_seeds(varied.seeds)
     store, dataset = open_dataset(source)
     name = base_name(base)
     # Another base has a table of its own.
@@ -84,7 +93,9 @@ def ablate(
     check_settings(dataset, settings)
     print_lines([("base", name), ("factors", ", ".join(factors)), ("out", str(folder))])
     model = load_model(source, dataset)
-    ablation = Ablation(store, model, dataset, base, settings, training_seeds, folder)
+    given = replace(source, dataset=source.dataset or f"ecgvf/{dataset.concept.name}")
+    command = ["ear", "ablate", *words(given, varied, measuring), *(["--out", str(out)] if out is not None else [])]
+    ablation = Ablation(store, model, dataset, base, settings, training_seeds, folder, shlex.join(command))
     rows = run_ablation(ablation, factors, limit).to_pylist()
     console.print_result(
         {"concept": dataset.concept.name, "base": name, "out": str(folder), "rows": rows},

@@ -47,6 +47,11 @@ class NotMeasured:
         """What ``json`` returned."""
         return cls(content["group"], content["reason"], tuple(content["concepts"]))
 
+    @classmethod
+    def empty(cls, group: Group) -> Self:
+        """A group that has no concept."""
+        return cls(group, _EMPTY[group])
+
 
 def left_out(
     concepts: Sequence[RetainedConcept], rehearsed: Collection[str], why_not: Callable[[RetainedConcept], str | None]
@@ -56,7 +61,7 @@ def left_out(
     for group in GROUPS:
         members = [concept for concept in concepts if concept.group(rehearsed) == group]
         if not members:
-            found.append(NotMeasured(group, _EMPTY[group]))
+            found.append(NotMeasured.empty(group))
         reasons = {concept.name: reason for concept in members if (reason := why_not(concept)) is not None}
         for reason in dict.fromkeys(reasons.values()):
             found.append(NotMeasured(group, reason, tuple(name for name, each in reasons.items() if each == reason)))

@@ -63,6 +63,7 @@ class _TrialFigure(_Figure):
 class _Trial(_Part):
     concept: str
     recipe: str
+    options: dict[str, float]
     figures: list[_TrialFigure] | None
 
 

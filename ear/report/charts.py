@@ -7,7 +7,8 @@ import io
 import re
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +44,6 @@ _STYLE: Any = {
     "text.parse_math": False,  # names may contain dollars
 }
 
-_LONG_NAME = 16
-"""Characters of a name of which three are too wide for a legend's line."""
-
 Point = tuple[str, JSON]
 """A series and its figure: value, low, high."""
 
@@ -78,7 +76,7 @@ def dots(
     """
     kinds = _kinds(series, [name for _, points in lines for name, _ in points])
     height = 0.9 + 0.3 * (1 + len(kinds) // 3) + 0.16 * sum(max(2, len(points)) for _, points in lines)
-    with matplotlib.rc_context(_STYLE):
+    with _style():
         plot, axes = _axes(height)
         for index, (_, points) in enumerate(lines):
             for number, (name, figure) in enumerate(points):
@@ -101,7 +99,7 @@ def bars(
     """Groups of bars: after erasing, by ``method``, with its interval; a tick marks the value before."""
     before, colour = _COLOURS[0], _COLOURS[series.index(method) % len(_COLOURS)]
     lines = sum(1 + len(members) for _, members in groups)
-    with matplotlib.rc_context(_STYLE):
+    with _style():
         plot, axes = _axes(1.2 + 0.19 * lines)
         names: list[str] = []
         for group, members in groups:
@@ -131,11 +129,20 @@ def bars(
 
 
 def frontier(
-    title: str, points: Sequence[tuple[str, JSON, JSON]], *, series: Sequence[str], across: str, up: str
+    title: str,
+    points: Sequence[tuple[str, JSON, JSON]],
+    *,
+    series: Sequence[str],
+    across: str,
+    up: str,
+    settings: Sequence[str] = (),
 ) -> Chart:
-    """A point per (series, figure across, figure up), with both intervals; the best corner is marked."""
+    """A point per (series, figure across, figure up), with both intervals; the best corner is marked.
+
+    ``settings``: of each point, for the table; empty if a series is a single point.
+    """
     kinds = _kinds(series, [name for name, _, _ in points])
-    with matplotlib.rc_context(_STYLE):
+    with _style():
         plot, axes = _axes(4.2)
         for name, x, y in points:
             kind = kinds[name]
@@ -160,8 +167,11 @@ def frontier(
         axes.grid(alpha=0.6, linewidth=0.6)
         _legend(plot, axes, kinds)
         svg = _svg(plot)
-    rows = [[name, *_numbers(x), *_numbers(y)] for name, x, y in points]
-    return Chart(title, svg, ("method", across, f"n of {across}", up, f"n of {up}"), rows)
+    columns = ["method", *(["settings"] if settings else []), across, f"n of {across}", up, f"n of {up}"]
+    rows = [
+        [name, *settings[place : place + 1], *_numbers(x), *_numbers(y)] for place, (name, x, y) in enumerate(points)
+    ]
+    return Chart(title, svg, columns, rows)
 
 
 def curves(title: str, levels: Sequence[str], lines: Mapping[str, Mapping[str, JSON]]) -> Chart:
@@ -169,7 +179,7 @@ def curves(title: str, levels: Sequence[str], lines: Mapping[str, Mapping[str, J
     ordered = all(map(_is_number, levels))
     # None of them is a reference or a method: other colours than those of the references.
     kinds = {name: number for number, name in enumerate(lines, len(_COLOURS) // 2)}
-    with matplotlib.rc_context(_STYLE):
+    with _style():
         plot, axes = _axes(3.6)
         for place, (name, figures) in enumerate(lines.items()):
             kind = kinds[name]
@@ -191,6 +201,15 @@ def curves(title: str, levels: Sequence[str], lines: Mapping[str, Mapping[str, J
         svg = _svg(plot)
     rows = [[name, level, *_numbers(figure)] for name, figures in lines.items() for level, figure in figures.items()]
     return Chart(title, svg, ("figure", "level", SHARE, "n"), rows)
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """The page's style."""
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        # Text stays text, drawn by the reader's fonts: matplotlib's own need not have every character.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def _is_number(level: str) -> bool:
@@ -226,28 +245,29 @@ def _kinds(series: Sequence[str], names: Sequence[str]) -> dict[str, int]:
 
 
 def _legend(plot: Figure, axes: Axes, kinds: Mapping[str, int]) -> None:
+    """Above the axes, in as many columns as there is room for, at most three."""
     handles = [
         axes.plot([], [], _MARKERS[kind % len(_MARKERS)], color=_COLOURS[kind % len(_COLOURS)])[0]
         for kind in kinds.values()
     ]
-    columns = 3 if max(map(len, kinds), default=0) < _LONG_NAME else 2
-    plot.legend(handles, list(kinds), loc="outside upper left", ncols=min(columns, len(kinds)))
+    for columns in range(min(3, len(kinds)), 0, -1):
+        legend = plot.legend(handles, list(kinds), loc="outside upper left", ncols=columns)
+        if columns == 1 or legend.get_window_extent().width <= plot.bbox.width:
+            break
+        legend.remove()
 
 
 def _svg(plot: Figure) -> str:
     """The figure as an SVG element whose colours and fonts are the page's."""
     buffer = io.StringIO()
-    with warnings.catch_warnings():
-        # Text stays text, drawn by the reader's fonts: matplotlib's own need not have every character.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        plot.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    plot.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     for number, colour in enumerate(_COLOURS, 1):
         text = text.replace(colour, f"var(--series-{number})")
     text = text.replace(_INK, "var(--ink)").replace(_LINE, "var(--line)")
-    text = re.sub(r"font: ([\w ]*?)([\d.]+)px [^;\"]*", r"font: \1\2px system-ui, sans-serif", text)
+    text = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", text)
     # Identifiers are unique within a chart only.
     prefix = f"c{zlib.crc32(text.encode()):x}-"
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{prefix}", text)

@@ -11,7 +11,6 @@ from ear.evaluation.outcomes import read_facts, selected
 from ear.memorisation.report import FILE
 from ear.method.runs import adapter_name
 from ear.report.results import CellOutcomes, ImageKey, Results, image_key, stored_images
-from ear.suite.cells import Cell
 from ear.suite.rows import drop_repeated_ceiling, table_rows
 from ear.suite.spec import Attachments
 from ear.suite.suite import CellResult
@@ -77,7 +76,7 @@ class EvaluationResults(Results):
 def _rows(found: Evaluation) -> list[JSON]:
     original = [outcome for outcome in found.outcomes if outcome.condition != "after"]
     result = CellResult(
-        cell=Cell(found.concept, found.recipe, 0, 0),
+        cell=None,
         outcomes=selected(found.outcomes, "after"),
         original=original,
         answered=list(found.answered),
@@ -85,9 +84,7 @@ def _rows(found: Evaluation) -> list[JSON]:
         classes=list(found.classes),
     )
     facts = {"concept": found.concept, "model": found.model, "split": found.split}
-    # An evaluation knows of no seeds of training.
-    rows = drop_repeated_ceiling(table_rows(facts, found.recipe, [result]))
-    return [row | {"run_seeds": [], "training_seeds": []} for row in rows]
+    return drop_repeated_ceiling(table_rows(facts, found.recipe, [result]))
 
 
 def _dataset(found: Evaluation, store: Store) -> JSON:

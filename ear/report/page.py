@@ -35,6 +35,7 @@ def write_report(results: Results, file: Path, *, images: int = 1000) -> Path:
         headline=headline(results),
         unfinished=_unfinished(results),
         sections=sections(results),
+        attached=results.attached_commands(),
         gallery=shown,
         meanings=MEANINGS,
         filters=filters,

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
-from ear.ablation.ablation import NOT_MEASURED
+from ear.ablation.ablation import COMMAND, NOT_MEASURED
 from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.outcomes import Outcome, read_outcomes
 from ear.report.attached import Agreement, Attacks, Memorisation, Trials
@@ -43,7 +43,8 @@ class CellOutcomes:
     """Before erasing, and the ceiling."""
     after: Sequence[Outcome]
     not_measured: Sequence[str] | None
-    """Groups and retained concepts that were left out, and why; None if the file does not say."""
+    """Groups and retained concepts that were left out, and why; None if the file does not say, which is of a suite that
+    left out none but groups without concepts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ class Ablation:
     rows: list[JSON]
     not_measured: Sequence[str]
     """Factors with their levels."""
+    command: str
+    """The command that made it; empty if Python did."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +149,15 @@ class Results(ABC):
         """Each ablation that the suite names and that was run."""
         return [_read_ablation(file) for file in self._ablation_files if file.is_file()]
 
+    def attached_commands(self) -> dict[Path, str]:
+        """Each file of another measurement → the command that wrote it; empty if the file does not say."""
+        found = {ablation.file: ablation.command for ablation in self.ablations()}
+        named = self.attachments
+        for file in (named.trials, *named.attacks, *named.memorisation, named.agreement):
+            if file is not None and file.is_file():
+                found[file] = json.loads(file.read_bytes()).get("command", "")
+        return found
+
     def absent(self, name: AttachmentName) -> list[Path]:
         """The files of ``name`` that the suite names and that are not there."""
         named = getattr(self.attachments, name)
@@ -196,7 +208,7 @@ class SuiteResults(Results):
                 met=facts["met"],
                 attachments=Attachments.model_validate(suite["report"]),
                 files=_cell_files(folder, facts["cells"]),
-                store=store if store is not None else Path(suite["store"]),
+                store=store if store is not None else Path(suite["store"] or f"suites/{suite['name']}/store"),
             )
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(f"{file} is not what this version of `ear suite` writes: run it again") from error
@@ -307,11 +319,13 @@ def _read(file: Path, kind: type[BaseModel]) -> JSON:
 
 def _read_ablation(file: Path) -> Ablation:
     """Raises ``DatasetError`` for a file that is not an ablation's."""
-    columns = ["concept", "base", "factor", "level", "equal", "figure", "value", "n", "low", "high"]
+    facts = ["concept", "base", "split", "judge", "factor", "level", "equal", "seeds", "pairs"]
+    columns = [*facts, "figure", "value", "n", "low", "high"]
     try:
         table = pq.read_table(file, columns=columns)
-        left = json.loads((table.schema.metadata or {})[NOT_MEASURED])
-        return Ablation(file=file, rows=table.to_pylist(), not_measured=left)
+        metadata = table.schema.metadata or {}
+        left, command = json.loads(metadata[NOT_MEASURED]), metadata[COMMAND].decode()
+        return Ablation(file=file, rows=table.to_pylist(), not_measured=left, command=command)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{file} is not what `ear ablate` writes: run it again") from error
 

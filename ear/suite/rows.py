@@ -39,7 +39,7 @@ def table_rows(facts: JSON, method: str, results: Sequence[CellResult], *, with_
     groups = {outcome.concept: outcome.group for outcome in selected(outcomes, "after")}
     by_adapter = {result.outcomes[0].adapter: result for result in reversed(results)}
     answered = [answer for result in list(by_adapter.values())[::-1] for answer in result.answered]
-    facts = {**facts, **_seeds([result.cell for result in results])}
+    facts = {**facts, **_seeds(results)}
     main = outcomes[0]
     figure_rows = [
         *figures.replacement(outcomes),
@@ -65,7 +65,7 @@ def table_rows(facts: JSON, method: str, results: Sequence[CellResult], *, with_
         what = {**facts, **shape, "figure": "retention_ratio", "group": group, "judge": judge}
         rows.append(_row(what, method, "pooled", ratio))
     for result in results:
-        rows += _attack_rows(result, {**facts, **shape, **_seeds([result.cell])}, method)
+        rows += _attack_rows(result, {**facts, **shape, **_seeds([result])}, method)
     return rows
 
 
@@ -135,7 +135,8 @@ def _attack_rows(result: CellResult, facts: JSON, method: str) -> Iterator[JSON]
             yield table_row if row.applicable or recipe == "original" else {**table_row, "status": NOT_APPLICABLE}
 
 
-def _seeds(cells: Sequence[Cell]) -> JSON:
+def _seeds(results: Sequence[CellResult]) -> JSON:
+    cells = [result.cell for result in results if result.cell is not None]
     return {
         "run_seeds": sorted({cell.run_seed for cell in cells}),
         "training_seeds": sorted({cell.training_seed for cell in cells}),

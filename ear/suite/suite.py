@@ -60,7 +60,8 @@ not at its default, so that a new setting does not invalidate what was measured 
 class CellResult:
     """The outcomes of a finished cell, without images."""
 
-    cell: Cell
+    cell: Cell | None
+    """None outside a suite: the seeds are not known then."""
     outcomes: list[Outcome]
     """After erasing."""
     original: list[Outcome]

@@ -158,11 +158,8 @@ def json_file(folder: Path) -> Path:
 
 
 def csv_text(rows: Sequence[JSON]) -> bytes:
-    """The rows as CSV; seeds are joined by spaces."""
-    columns = {name: [row[name] for row in rows] for name in SCHEMA.names}
-    for name in ("run_seeds", "training_seeds"):
-        columns[name] = [" ".join(map(str, seeds)) for seeds in columns[name]]
-    return csv_bytes(pa.table(columns))
+    """The rows as CSV."""
+    return csv_bytes(pa.table({name: [row[name] for row in rows] for name in SCHEMA.names}))
 
 
 def read_datasets(folder: Path) -> JSON:

@@ -13,6 +13,7 @@ from benchmarks.frontier import CONCEPTS, Frontier, Trial, against_usual, key, r
 from ear.evaluation import figures
 from ear.method.recipe import Recipe
 from ear.method.recipes import RECIPES, find
+from ear.report.frontier import best_of
 from ecgvf.core import concepts
 from ecgvf.core.errors import RecipeError
 from ecgvf.core.files import pretty_json
@@ -67,7 +68,7 @@ def test_a_key_changes_with_all_that_decides_the_figures(monkeypatch: pytest.Mon
 def test_the_frontier_is_the_best_of_the_trials_that_qualify() -> None:
     own = [measured(0.05, 0.5, 0.9), measured(0.5, 0.9, 0.99), measured(0.08, 0.6, 0.96)]
     own += [{"figures": None}, {"figures": None, "failed": "the loss is not finite"}]
-    found = frontier.frontier(own)
+    found = best_of(own)
     assert found == {
         "measured": 3,
         "failed": 1,
@@ -75,12 +76,12 @@ def test_the_frontier_is_the_best_of_the_trials_that_qualify() -> None:
         "retention_at_erasure": figure(0.96),
         "replacement_at_retention": figure(0.9),
     }
-    assert frontier.frontier([measured(0.5, 0.9, 0.5)])["retention_at_erasure"] is None
+    assert best_of([measured(0.5, 0.9, 0.5)])["retention_at_erasure"] is None
 
 
 def test_an_undefined_figure_takes_no_part_in_the_frontier() -> None:
     own = [measured(None, 0.9, 0.99), measured(0.05, None, 0.98), measured(0.05, 0.6, None)]
-    found = frontier.frontier(own)
+    found = best_of(own)
     assert found["measured"] == 3
     assert found["retention_at_erasure"] == figure(0.98)
     assert found["replacement_at_retention"] == figure(0.9)

@@ -1,5 +1,6 @@
 """An ablation: its variants, what they are trained on, and the table, which a second run does not measure again."""
 
+import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ear.ablation import Ablation, ablate, base_name
-from ear.ablation.ablation import MOST_WINDOWS, NOT_MEASURED
+from ear.ablation.ablation import COMMAND, MOST_WINDOWS, NOT_MEASURED
 from ear.ablation.data import VariantData
 from ear.ablation.factors import DATA_FACTORS, FACTORS, WINDOWS, Variant, variants
 from ear.ablation.plots import plot_factors
@@ -265,8 +266,22 @@ def test_seeds_are_levels_not_sample_size(store: Store, dataset: Dataset, tiny: 
         for seeds in ([0], [0, 1])
     ]
     for alone, together in zip(*tables, strict=True):
-        assert (alone["seeds"], together["seeds"]) == (1, 2)
+        assert (alone["seeds"], together["seeds"]) == ([0], [0, 1])
         assert alone["n"] == together["n"]
+
+
+def test_rows_say_what_they_were_measured_on(ablation: Ablation) -> None:
+    changed = replace(ablation, seeds=[3, 4], settings=replace(SMALL, split="test"), command="ear ablate --over order")
+    table = ablate(changed, ["order"])
+    judge = changed._judges.concept_judge
+    # The dataset's order needs no randomness, so that further seeds would train the same.
+    seeds = {"dataset": [3], "shuffled": [3, 4]}
+    for row in table.to_pylist():
+        assert (row["concept"], row["base"], row["split"]) == ("church", base_name(BASE), "test")
+        assert (row["judge"], row["seeds"]) == (judge, seeds[row["level"]])
+    assert pq.read_table(ablation.folder / "ablation.parquet").schema.metadata[COMMAND] == b"ear ablate --over order"
+    listed = {row["seeds"] for row in csv.DictReader((ablation.folder / "ablation.csv").read_text().splitlines())}
+    assert listed == {"3", "3 4"}
 
 
 def test_one_word_targets_are_the_bare_term(dataset: Dataset, store: Store) -> None:

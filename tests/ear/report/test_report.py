@@ -22,7 +22,7 @@ from PIL import Image
 from playwright.sync_api import Browser
 from typer.testing import CliRunner
 
-from ear.ablation.ablation import NOT_MEASURED
+from ear.ablation.ablation import COMMAND, NOT_MEASURED
 from ear.cli import app
 from ear.evaluation import figures
 from ear.evaluation.fidelity.measure import Fidelity
@@ -32,6 +32,7 @@ from ear.evaluation.outcomes import AnsweredQuestion, Outcome, selected
 from ear.report import write_report
 from ear.report.charts import curves, dots
 from ear.report.evaluated import EvaluationResults
+from ear.report.frontier import frontier
 from ear.report.gallery import MOST_BYTES, data_uri, gallery
 from ear.report.results import SuiteResults, image_key
 from ear.report.robustness import robustness
@@ -43,6 +44,7 @@ from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON, pretty_json, write_atomic
 from ecgvf.core.paths import data_dir
 from ecgvf.core.records import to_table
+from ecgvf.publish.push_results import FACTS, FILE
 from tests.browser import launched, needs_chromium, opened
 from tests.ear.evaluation.small_outcomes import both, erased, evaluation, kept
 from tests.ear.suite.small_suite import attacked, cell_result, keep, small_suite
@@ -89,28 +91,31 @@ def with_attachments(results: SuiteResults, folder: Path) -> SuiteResults:
     ]
     undefined = [{**row, "value": None, "low": None, "high": None} for row in measured_figures]
     trials = [
-        {"concept": "church", "recipe": "paper", "figures": measured_figures},
-        {"concept": "church", "recipe": "paper", "figures": undefined},
-        {"concept": "church", "recipe": "esd", "figures": None},
+        {"concept": "church", "recipe": "paper", "options": {"passes": 3}, "figures": measured_figures},
+        {"concept": "church", "recipe": "paper", "options": {"passes": 1}, "figures": undefined},
+        {"concept": "church", "recipe": "esd", "options": {}, "figures": None},
     ]
     agreement = [{"reviewer": "=somebody", "judge": "nano-object-b", "condition": "after", "kappa": figure}]
     files: dict[str, Any] = {
         "attacks": {"concept": "church", "adapter": adapter, "split": "test", "attacks": attacks},
         "memorisation": {"findings": [finding], "sheet": str(folder / "clusters.png")},
-        "trials": {"split": "validation", "trials": trials},
+        "trials": {"command": "python -m trials", "split": "validation", "trials": trials},
         "agreement": {"agreement": agreement},
     }
     for name, content in files.items():
         write_atomic(folder / f"{name}.json", pretty_json(content))
     rows = [
         {"concept": "church", "base": "paper", "factor": "window", "level": level, "equal": equal}
+        | {"split": "validation", "judge": "nano-object-b", "seeds": [0], "pairs": 50}
         | {"figure": "concept_present", **figure}
         for equal in ("pairs", "steps")
         for level in ("12", "24")
     ]
     Image.new("RGB", (40, 30)).save(folder / "clusters.png")
     (folder / "ablation").mkdir()
-    table = pa.Table.from_pylist(rows).replace_schema_metadata({NOT_MEASURED: b"[]"})
+    table = pa.Table.from_pylist(rows).replace_schema_metadata(
+        {NOT_MEASURED: b"[]", COMMAND: b"ear ablate --over window"}
+    )
     pq.write_table(table, folder / "ablation" / "ablation.parquet")
     named = {name: folder / f"{name}.json" for name in ("trials", "agreement")}
     lists = {name: [folder / f"{name}.json"] for name in ("attacks", "memorisation")}
@@ -166,11 +171,11 @@ def test_groups_that_were_left_out_are_named_with_the_reason(tmp_path: Path) -> 
     write_known_results(suite, "ear suite small.yaml")
     page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
     assert "unrehearsed (training rehearsed every other concept) for church by paper" in page
-    keep(suite, cell_result(0, 0, 3))  # as earlier versions did
+    keep(suite, cell_result(0, 0, 3))  # a file that does not list them
     page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
-    for group in ("surrogates", "unrehearsed"):
-        assert f"{group} (no images; files of earlier versions do not say why) for church by paper" in page
-    assert "neighbours (no images" not in page
+    assert "surrogates (there is none, or it is erased as well) for church by paper" in page
+    assert "unrehearsed (training rehearsed every other concept) for church by paper" in page
+    assert "neighbours (" not in page
     left = (
         NotMeasured("rehearsed", "training rehearsed nothing"),
         NotMeasured("unrehearsed", "not of family x", ("a",)),
@@ -184,7 +189,8 @@ def test_groups_that_were_left_out_are_named_with_the_reason(tmp_path: Path) -> 
 def test_levels_that_an_ablation_left_out_are_named(tmp_path: Path) -> None:
     results = with_attachments(finished(tmp_path), tmp_path)
     file = tmp_path / "ablation" / "ablation.parquet"
-    table = pq.read_table(file).replace_schema_metadata({NOT_MEASURED: json.dumps(["window 48", "order shuffled"])})
+    left = json.dumps(["window 48", "order shuffled"])
+    table = pq.read_table(file).replace_schema_metadata({NOT_MEASURED: left, COMMAND: b""})
     pq.write_table(table, file)
     page = write_report(results, tmp_path / "report.html").read_text()
     assert "church, paper: window 48; church, paper: order shuffled" in page
@@ -271,6 +277,40 @@ def test_every_table_is_a_csv_and_numbers_have_their_n(tmp_path: Path) -> None:
 def _downloads(page: str) -> list[tuple[str, str]]:
     """The name and content of each table's file, in base64."""
     return re.findall(r'download="([^"]+)" href="data:text/csv;base64,([^"]+)"', page)
+
+
+def test_trials_are_shown_with_their_settings_and_the_best_of_each_recipe(tmp_path: Path) -> None:
+    def trial(recipe: str, rate: float, present: float, surrogate: float, ratio: float) -> JSON:
+        values = {"concept_present": present, "shows_surrogate": surrogate}
+        rows = [{"figure": name, "group": "concept", "value": value} for name, value in values.items()]
+        rows.append({"figure": "retention_ratio", "group": "pooled", "value": ratio})
+        figures = [{**row, "n": 12, "low": row["value"], "high": row["value"]} for row in rows]
+        options = {"learning_rate": rate, "passes": 3}
+        return {"concept": "church", "recipe": recipe, "options": options, "figures": figures}
+
+    trials = [
+        trial("paper", 5e-5, 0.5, 0.2, 0.96),
+        trial("paper", 1e-4, 0.1, 0.9, 0.7),
+        trial("esd", 2e-4, 0.4, 1, 0.3),
+    ]
+    trials += [{**trials[0], "figures": None}, {**trials[2], "figures": None, "failed": "the loss is not finite"}]
+    results = with_attachments(finished(tmp_path), tmp_path)
+    write_atomic(tmp_path / "trials.json", pretty_json({"split": "validation", "trials": trials}))
+    found = frontier(results)
+    chart = next(each for each in found.charts if each.title.startswith("church: several settings"))
+    settings = [f"learning_rate={rate}, passes=3" for rate in ("5e-05", "0.0001", "0.0002")]
+    assert chart.columns[1] == "settings" and [row[1] for row in chart.rows] == settings
+    [table] = found.tables
+    assert table.title == "church: the best of several settings of each recipe, validation split"
+    assert [list(row) for row in table.rows] == [
+        ["paper", "2 of 3", "0", "0.20 (0.20 to 0.20)", "12", "0.70 (0.70 to 0.70)", "12"],
+        ["esd", "1 of 2", "1", "none", "", "none", ""],
+    ]
+    assert "at least 95% of other concepts" in table.note and "in at most 10% of the images" in table.note
+    # A training that diverged will not be repeated.
+    assert [each for each in found.missing if "settings" in each] == [
+        "several settings of each recipe, church: paper 2 of 3"
+    ]
 
 
 def test_files_have_names_of_their_own_even_of_equal_titles_and_in_any_script(tmp_path: Path) -> None:
@@ -455,15 +495,20 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
     for text in (
         "church, paper-1a2b3c4d-s0: images that show it under attack",
         "3: a dog | a cat | &lt;img",
-        "several settings of each recipe, church: esd",
+        "several settings of each recipe, church: esd 0 of 1",
         "Judges and labels",
         "The largest clusters",
-        "church, paper: window, at equal pairs",
-        "church, paper: window, at equal steps",
+        "church, paper: window, at equal pairs, validation split",
+        "church, paper: window, at equal steps, validation split",
+        "<td>validation</td><td>nano-object-b</td><td>0</td><td>50</td>",
+        "Measured on the test split, where a title names no other",
         f"an ablation ({tmp_path / 'none' / 'ablation.parquet'} does not exist)",
     ):
         assert text in page
     assert HOSTILE not in page
+    assert "<code>ear ablate --over window\npython -m trials</code>" in page
+    unknown = ", ".join(str(tmp_path / f"{name}.json") for name in ("attacks", "memorisation", "agreement"))
+    assert f"Files that do not say which command wrote them: {unknown}</li>" in page
     (tmp_path / "clusters.png").unlink()
     page = write_report(results, tmp_path / "report.html").read_text()
     assert f"the image of the clusters, {tmp_path / 'clusters.png'}" in page
@@ -492,7 +537,7 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
         ("memorisation", {"findings": [{}]}, "findings.0.images: the field is missing"),
         (
             "trials",
-            {"split": "test", "trials": [{"concept": "x", "recipe": "x"}]},
+            {"split": "test", "trials": [{"concept": "x", "recipe": "x", "options": {}}]},
             "trials.0.figures: the field is missing",
         ),
         ("agreement", {"agreement": [{}]}, "agreement.0.reviewer: the field is missing"),
@@ -604,6 +649,31 @@ def test_levels_that_are_numbers_are_joined_by_a_line() -> None:
     assert drawn("1", "10") == drawn("0.0", "0.5") == drawn("off", "0.05") + 1
 
 
+def test_a_legend_is_as_wide_as_its_chart_at_most() -> None:
+    figure = {"value": 0.5, "n": 12, "low": 0.25, "high": 0.75}
+    names = [
+        "original",
+        "ceiling",
+        "on-policy",
+        "windowed-kl",
+        "paper",
+        "paper-rows",
+        "esd",
+        "negative-prompt",
+        "画" * 8,
+    ]
+    svg = dots("t", [("x", [(name, figure) for name in names])], series=names).svg
+    places = [re.search(rf'x="([\d.]+)"[^>]*>{name}<', svg) for name in names]
+    # The chart is 360 px wide, and a letter takes some 6.5.
+    assert all(place and float(place[1]) + 6.5 * len(name) <= 360 for place, name in zip(places, names, strict=True))
+
+
+def test_charts_have_the_fonts_of_the_page() -> None:
+    figure = {"value": 0.5, "n": 12, "low": None, "high": None}
+    svg = dots("t", [("x", [("a", figure)])], series=["a"]).svg
+    assert svg.count("system-ui, sans-serif") == svg.count("<text") and "DejaVu" not in svg
+
+
 def test_names_are_no_formulas(tmp_path: Path) -> None:
     figure = {"value": 0.5, "n": 12, "low": 0.25, "high": 0.75}
     assert "$x_{1$" in dots("t", [("$x_{1$", [("a", figure)])], series=["a"]).svg
@@ -615,6 +685,11 @@ def test_a_suites_images_are_in_the_store_that_it_used(tmp_path: Path) -> None:
     _known(suite)
     results = SuiteResults.open(suite.results)
     assert results.store == suite.store and results.commands[1] == f"ear report '{suite.results}'"
+    file = suite.results / FILE
+    table, facts = pq.read_table(file), json.loads(pq.read_schema(file).metadata[FACTS])
+    facts["suite"]["store"] = None
+    pq.write_table(table.replace_schema_metadata({FACTS: json.dumps(facts)}), file)
+    assert SuiteResults.open(suite.results).store == Path("suites/small/store")
     moved = SuiteResults.open(suite.results, tmp_path / "moved")
     assert moved.store == tmp_path / "moved" and moved.commands[1].endswith(f"results' --store {moved.store}")
 
