@@ -321,7 +321,7 @@ class Suite:
                 run,
                 plans,
                 budget_usd=Decimal(str(self.spec.budget_usd)),
-                counts=lambda intent: any(plan.owns(intent) for plan in both),
+                in_budget=lambda intent: any(plan.owns(intent) for plan in both),
             )
 
     def _writers(self) -> "list[LLMWriter]":

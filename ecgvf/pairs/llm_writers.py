@@ -86,13 +86,13 @@ def generate_with_llms(
     *,
     budget_usd: Decimal = DEFAULT_USD,
     fresh: bool = False,
+    in_budget: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> StageSet:
     """Complete ``plans``, all of one split, and write the set of their answers; the other splits are kept.
 
-    ``budget_usd`` and ``fresh`` as in ``complete``. Raises ``WriterError`` if no writer answered, and as ``complete``
-    does.
+    Parameters as of ``complete``. Raises ``WriterError`` if no writer answered, and as ``complete`` does.
     """
-    written = complete(run, plans, budget_usd=budget_usd, fresh=fresh)
+    written = complete(run, plans, budget_usd=budget_usd, fresh=fresh, in_budget=in_budget)
     if not has_answers(written):
         set_aside = written.spending["set_aside"] if written.spending else {}
         raise WriterError("no writer answered: " + "; ".join(f"{name}: {why}" for name, why in set_aside.items()))
