@@ -90,8 +90,7 @@ def generate_with_llms(
 ) -> StageSet:
     """Complete ``plans``, all of one split, and write the set of their answers; the other splits are kept.
 
-    ``budget_usd``, ``fresh`` and ``in_budget`` as in ``complete``. Raises ``WriterError`` if no writer answered, and as
-    ``complete`` does.
+    Parameters as of ``complete``. Raises ``WriterError`` if no writer answered, and as ``complete`` does.
     """
     written = complete(run, plans, budget_usd=budget_usd, fresh=fresh, in_budget=in_budget)
     if not has_answers(written):
