@@ -27,8 +27,8 @@ def csv_bytes(table: pa.Table) -> bytes:
     """``table`` as CSV in UTF-8; the items of a list are joined by spaces."""
     for index, field in enumerate(table.schema):
         if pa.types.is_list(field.type):
-            texts = [" ".join(map(str, items)) for items in table[index].to_pylist()]
-            table = table.set_column(index, field.name, pa.array(texts, pa.string()))
+            joined = [" ".join(map(str, items)) for items in table[index].to_pylist()]
+            table = table.set_column(index, field.name, pa.array(joined, pa.string()))
         elif pa.types.is_string(field.type):
             texts = [None if text is None else _no_formula(text) for text in table[index].to_pylist()]
             table = table.set_column(index, field, pa.array(texts, field.type))
