@@ -18,7 +18,7 @@ import typer
 
 from benchmarks.result import finish
 from benchmarks.train import H100, full_size
-from ear.evaluation.prompt_images import SHARD
+from ear.prompt_images import SHARD
 from ecgvf.core.files import read_json
 from ecgvf.janus.kv_cache import bytes_per_position
 from ecgvf.janus.roofline import batch_cost

@@ -129,7 +129,7 @@ def _render_file(
     engine: EngineArguments,
     renderer: RendererArguments,
 ) -> None:
-    from ear.evaluation.prompt_images import read_prompts, render_to_folder
+    from ear.prompt_images import read_prompts, render_to_folder
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.store import Store
     from ecgvf.janus import absolute_name

@@ -20,8 +20,8 @@ def import_weights(
     as_json: JsonOption = False,
 ) -> None:
     """Make an adapter of published weights, to render with and to measure."""
-    from ear.method.published_weights import import_weights as write_run
-    from ear.method.published_weights import read_published
+    from ear.method.released_weights import import_weights as write_run
+    from ear.method.released_weights import read_published
     from ecgvf.core import concepts
     from ecgvf.core.store import Store
     from ecgvf.janus import load

@@ -16,7 +16,7 @@ from ecgvf.core.files import JSON
 
 if TYPE_CHECKING:
     from ear.evaluation.prompts import EvaluationPrompt
-    from ear.memorisation import Condition
+    from ear.memorisation import ImageGroup
     from ecgvf.core.dataset import Dataset
     from ecgvf.core.store import Store
     from ecgvf.judges.clip import Encoder
@@ -98,7 +98,7 @@ def memorisation(
         asked, files = _prompts(dataset, prompts, column or (), seed), adapter_files(store, dataset, adapter)
         encoder, name = _encoder(in_nano_world(dataset), bounds.clip, source.device)  # before anything is rendered
         images = _of_adapter(source, store, dataset, files, asked, prompts)
-    analysis = analyse(images.conditions, encoder, name, distance=bounds.distance, similarity=bounds.similarity)
+    analysis = analyse(images.groups, encoder, name, distance=bounds.distance, similarity=bounds.similarity)
     title = f"Near duplicates of different prompts{' (nano)' if images.on_nano else ''}"
     file = write_sheet(analysis, page.sheet or images.sheet, title=title, blurred=images.unsafe and not page.clear)
     content = {"nano": images.on_nano, "seed": None if folders else seed, **images.facts, **analysis.json()}
@@ -111,7 +111,7 @@ def memorisation(
 class _Images:
     """What to look for near duplicates in."""
 
-    conditions: "list[Condition]"
+    groups: "list[ImageGroup]"
     sheet: Path
     """The file of the contact sheet."""
     unsafe: bool
@@ -124,13 +124,13 @@ class _Images:
 
 def _of_folders(folders: list[Path]) -> _Images:
     """The images of folders. Raises ``SettingsError`` if some are nano's and some are not."""
-    from ear.memorisation import folder_conditions
+    from ear.memorisation import folder_groups
     from ear.memorisation.images import folder_model
     from ear.memorisation.report import FILE
     from ecgvf.core.errors import SettingsError
     from ecgvf.world.domain import NANO
 
-    conditions = [condition for folder in folders for condition in folder_conditions(folder)]
+    groups = [group for folder in folders for group in folder_groups(folder)]
     models = {folder_model(folder) for folder in folders}
     on_nano = {model == NANO for model in models}
     if len(on_nano) > 1:
@@ -138,7 +138,7 @@ def _of_folders(folders: list[Path]) -> _Images:
     # A folder does not say what its prompts are about.
     facts: JSON = dict.fromkeys(("concept", "model", "dataset", "adapter", "recipe", "split", "prompts"))
     facts["model"] = models.pop() if len(models) == 1 else None
-    return _Images(conditions, folders[0] / FILE, unsafe=True, on_nano=on_nano.pop(), facts=facts)
+    return _Images(groups, folders[0] / FILE, unsafe=True, on_nano=on_nano.pop(), facts=facts)
 
 
 def _of_adapter(
@@ -151,14 +151,14 @@ def _of_adapter(
 ) -> _Images:
     """The images of the prompts ``asked``, of the file ``prompts`` if it is not None, rendered before and after
     erasing."""
-    from ear.memorisation import adapter_conditions
+    from ear.memorisation import adapter_groups
     from ear.memorisation.report import FILE
     from ear.method.open_adapter import files_hash, open_adapter
     from ear.retained_concepts import in_nano_world
 
     model = load_model(source, dataset)
     tuned = open_adapter(model, files)
-    conditions = adapter_conditions(store, model, dataset, tuned, files_hash(files), asked)
+    groups = adapter_groups(store, model, dataset, tuned, files_hash(files), asked)
     sheet = results_folder(store, dataset.concept.name, files) / FILE
     facts = {
         "concept": dataset.concept.name,
@@ -170,13 +170,13 @@ def _of_adapter(
         "prompts": None if prompts is None else str(prompts),
     }
     unsafe = dataset.concept.unsafe or prompts is not None  # a file may ask for anything
-    return _Images(conditions, sheet, unsafe, in_nano_world(dataset), facts)
+    return _Images(groups, sheet, unsafe, in_nano_world(dataset), facts)
 
 
 def _prompts(dataset: "Dataset", file: Path | None, columns: Sequence[str], seed: int) -> "list[EvaluationPrompt]":
     """The prompts of ``file``, or distinct prompts of the dataset; each has its own seed."""
-    from ear.evaluation.prompt_images import read_prompts
     from ear.evaluation.prompts import EvaluationPrompt, concept_prompts
+    from ear.prompt_images import read_prompts
 
     if file is not None:
         return [

@@ -22,6 +22,7 @@ from ear.evaluation.prompts import EvaluationPrompt
 from ear.evaluation.submitted_images import SubmittedImages
 from ear.evaluation.teacher_forcing import negative_log_likelihood, token_agreement
 from ear.method.open_adapter import AnyAdapter
+from ear.method.precision import training_dtype
 from ear.method.prompt_recipes import PromptAdapter
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.files import JSON
@@ -77,6 +78,7 @@ class Measurement:
             "dataset": self.dataset.fingerprint,
             "model": self.model.fingerprint,
             "dtype": self.model.dtype_name,
+            "training_dtype": training_dtype(self.adapter.facts),
             "judges": self.judges.settings(prompts),
             "seed": seed,
         }

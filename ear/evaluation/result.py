@@ -43,7 +43,8 @@ class Evaluation:
     families: dict[str, str] = field(repr=False)
     """Retained concept → its family."""
     origin: Mapping[str, Any] = field(repr=False)
-    """Fingerprints of "dataset" and "model", the model's "dtype", the settings of the "judges", and the "seed"."""
+    """Fingerprints of "dataset" and "model", the model's "dtype", the adapter's "training_dtype" (None: not trained
+    here), the settings of the "judges", and the "seed"."""
     outcomes: tuple[Outcome, ...] = field(repr=False)
     """A row per image, from which every figure is computed; those under attack are in ``attacked``."""
     answered: tuple[AnsweredQuestion, ...] = field(repr=False, default=())

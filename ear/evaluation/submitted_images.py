@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ear.evaluation.images import SCHEMA, STAGE, shards
-from ear.evaluation.prompt_images import INDEX
 from ear.evaluation.prompts import EvaluationPrompt
+from ear.prompt_images import INDEX
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.png import decode, encode
 from ecgvf.core.run import ConceptRun

@@ -3,19 +3,19 @@
 Images with and without ``<|startoftext|>`` in the prompt are compared, before and after erasing. It is a token of CLIP,
 which published lists of prompts contain, and plain text to Janus.
 
-prompts ──images──▶ conditions ──near_duplicates──▶ clusters ──report──▶ table, sheet
+prompts ──images──▶ groups ──near_duplicates──▶ clusters ──report──▶ table, sheet
 """
 
 from ear.memorisation.analysis import analyse, check_bounds
-from ear.memorisation.images import Condition, adapter_conditions, folder_conditions
+from ear.memorisation.images import ImageGroup, adapter_groups, folder_groups
 from ear.memorisation.report import table, write_sheet
 
 __all__ = [
-    "Condition",
-    "adapter_conditions",
+    "ImageGroup",
+    "adapter_groups",
     "analyse",
     "check_bounds",
-    "folder_conditions",
+    "folder_groups",
     "table",
     "write_sheet",
 ]

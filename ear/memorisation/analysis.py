@@ -1,4 +1,4 @@
-"""Clusters of near duplicates in each condition, by hash and by features."""
+"""Clusters of near duplicates in each group, by hash and by features."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ear.evaluation.fidelity.encoders import TextImageEncoder
-from ear.memorisation.images import Condition
+from ear.memorisation.images import ImageGroup
 from ear.memorisation.near_duplicates import BITS, clusters_by_features, clusters_by_hash, perceptual_hash
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
@@ -20,9 +20,9 @@ Method = Literal["hash", "features"]
 
 @dataclass(frozen=True)
 class Findings:
-    """The clusters of one condition by one method."""
+    """The clusters of one group by one method."""
 
-    condition: Condition
+    group: ImageGroup
     method: Method
     clusters: tuple[tuple[int, ...], ...]
     """Indices of the images of each cluster, the largest cluster first."""
@@ -30,22 +30,22 @@ class Findings:
     @property
     def share(self) -> Figure:
         """Share of images in clusters, without an interval: the images of a cluster are not independent."""
-        n = len(self.condition.ids)
+        n = len(self.group.ids)
         return Figure(sum(map(len, self.clusters)) / n if n else math.nan, n, math.nan, math.nan)
 
     def json(self) -> dict[str, Any]:
         """``{"images", "token", "method", "in_clusters", "clusters": [{"size", "ids", "prompts"}]}``."""
-        condition = self.condition
+        group = self.group
         return {
-            "images": condition.name,
-            "token": condition.token,
+            "images": group.name,
+            "token": group.token,
             "method": self.method,
             "in_clusters": self.share.json(),
             "clusters": [
                 {
                     "size": len(cluster),
-                    "ids": [condition.ids[index] for index in cluster],
-                    "prompts": [condition.prompts[index] for index in cluster],
+                    "ids": [group.ids[index] for index in cluster],
+                    "prompts": [group.prompts[index] for index in cluster],
                 }
                 for cluster in self.clusters
             ],
@@ -54,7 +54,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The findings of all conditions, and the bounds of a near duplicate."""
+    """The findings of all groups, and the bounds of a near duplicate."""
 
     findings: tuple[Findings, ...]
     distance: int
@@ -86,40 +86,40 @@ def check_bounds(distance: int, similarity: float) -> None:
 
 
 def analyse(
-    conditions: Sequence[Condition],
+    groups: Sequence[ImageGroup],
     encoder: TextImageEncoder | None,
     encoder_name: str | None,
     *,
     distance: int = 6,
     similarity: float = 0.98,
 ) -> Analysis:
-    """Compare the images of each condition with each other; by hash only if ``encoder`` is None.
+    """Compare the images of each group with each other; by hash only if ``encoder`` is None.
 
     Near duplicates differ in at most ``distance`` bits of 64, or have a cosine of at least ``similarity``. Raises
-    ``SettingsError`` for bounds out of range, and for conditions without two images.
+    ``SettingsError`` for bounds out of range, and for groups without two images.
     """
     check_bounds(distance, similarity)
-    if not any(len(condition.ids) > 1 for condition in conditions):
+    if not any(len(group.ids) > 1 for group in groups):
         raise SettingsError("there are not two images to compare: name more prompts")
     findings: list[Findings] = []
-    with console.progress("comparing images", sum(len(condition.ids) for condition in conditions)) as bar:
-        for condition in conditions:
-            prompts = condition.bare_prompts
-            hashes, features = _encoded(condition, encoder, bar)
+    with console.progress("comparing images", sum(len(group.ids) for group in groups)) as bar:
+        for group in groups:
+            prompts = group.bare_prompts
+            hashes, features = _encoded(group, encoder, bar)
             found = clusters_by_hash(hashes, prompts, distance)
-            findings.append(Findings(condition, "hash", tuple(map(tuple, found))))
+            findings.append(Findings(group, "hash", tuple(map(tuple, found))))
             if features is not None:
                 found = clusters_by_features(features, prompts, similarity)
-                findings.append(Findings(condition, "features", tuple(map(tuple, found))))
+                findings.append(Findings(group, "features", tuple(map(tuple, found))))
     return Analysis(tuple(findings), distance, similarity, encoder_name if encoder is not None else None)
 
 
 def _encoded(
-    condition: Condition, encoder: TextImageEncoder | None, bar: console.Bar
+    group: ImageGroup, encoder: TextImageEncoder | None, bar: console.Bar
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32] | None]:
-    """Hashes [N, 64] and unit vectors [N, D] of a condition's images, read one at a time."""
+    """Hashes [N, 64] and unit vectors [N, D] of a group's images, read one at a time."""
     hashes, vectors = [], []
-    for pixels in condition.pixels():
+    for pixels in group.pixels():
         hashes.append(perceptual_hash(pixels))
         if encoder is not None:
             vectors.append(encoder.encode_images(pixels[None])[0].float().cpu().numpy())

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ear.evaluation.control_tokens import STARTOFTEXT
 from ear.evaluation.images import evaluation_images, renderable
-from ear.evaluation.prompt_images import IMAGES, INDEX, SCHEMA, SHARDS
 from ear.evaluation.prompts import EvaluationPrompt
 from ear.method.open_adapter import AnyAdapter
+from ear.prompt_images import IMAGES, INDEX, SCHEMA, SHARDS
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.files import read_json
@@ -24,7 +24,7 @@ from ecgvf.janus import JanusModel
 
 
 @dataclass(frozen=True)
-class Condition:
+class ImageGroup:
     """Images to compare with each other."""
 
     name: str
@@ -57,20 +57,20 @@ def without_token(prompt: str) -> str:
     return " ".join(prompt.replace(STARTOFTEXT, " ").split())
 
 
-def adapter_conditions(
+def adapter_groups(
     store: Store,
     model: JanusModel,
     dataset: Dataset,
     adapter: AnyAdapter,
     adapter_hash: str,
     prompts: Sequence[EvaluationPrompt],
-) -> list[Condition]:
-    """Four conditions: before and after, without and with ``STARTOFTEXT`` before each prompt, from the same seeds.
+) -> list[ImageGroup]:
+    """Four groups: before and after, without and with ``STARTOFTEXT`` before each prompt, from the same seeds.
 
     Prompts that the model refuses are left out, with a note. What the store has is not rendered again. Raises
     ``DatasetError`` if no prompt is left, or if the logits of a prompt are not finite.
     """
-    sampling, conditions = dataset.sampling, []
+    sampling, groups = dataset.sampling, []
     bare = renderable(model, [replace(prompt, prompt=without_token(prompt.prompt)) for prompt in prompts])
     marked = renderable(model, [replace(prompt, prompt=f"{STARTOFTEXT} {prompt.prompt}") for prompt in bare])
     bare = [replace(prompt, prompt=without_token(prompt.prompt)) for prompt in marked]
@@ -79,11 +79,11 @@ def adapter_conditions(
             identity = None if tuned is None else adapter_hash
             images = evaluation_images(store, model, dataset, asked, sampling, adapter=tuned, adapter_hash=identity)
             texts = tuple(prompt.prompt for prompt in asked)
-            conditions.append(Condition(name, token, tuple(prompt.id for prompt in asked), texts, images))
-    return conditions
+            groups.append(ImageGroup(name, token, tuple(prompt.id for prompt in asked), texts, images))
+    return groups
 
 
-def folder_conditions(folder: Path) -> list[Condition]:
+def folder_groups(folder: Path) -> list[ImageGroup]:
     """The images of a folder of ``ear generate --prompts``, without and with ``STARTOFTEXT`` in the prompt.
 
     Failed prompts are left out. Raises ``DatasetError`` for another folder, and for a missing image.
@@ -103,7 +103,7 @@ def folder_conditions(folder: Path) -> list[Condition]:
             raise DatasetError(f"{folder / row['image']} is missing: restore it, or delete {folder} and render again")
     groups = [(token, [row for row in rows if (STARTOFTEXT in row["prompt"]) == token]) for token in (False, True)]
     return [
-        Condition(
+        ImageGroup(
             str(folder),
             token,
             tuple(row["id"] for row in chosen),

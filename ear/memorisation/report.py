@@ -18,19 +18,19 @@ FILE = "memorisation.png"
 CLUSTERS, IMAGES = 3, 6
 """Clusters to show of each finding, the largest, and images to show of each cluster."""
 NAME = 18
-"""Letters of a condition's name that fit beside the images."""
+"""Letters of a group's name that fit beside the images."""
 
 
 def table(analysis: Analysis, *, title: str) -> Table:
-    """A row per condition and method."""
+    """A row per group and method."""
     columns = ("images", STARTOFTEXT, "by", "n", "near duplicates", "clusters", "largest", "prompts of the largest")
     page = console.table(*columns, title=title)
     for each in analysis.findings:
         largest = each.clusters[0] if each.clusters else ()
-        prompts = [each.condition.prompts[index] for index in largest[:2]]
+        prompts = [each.group.prompts[index] for index in largest[:2]]
         page.add_row(
-            console.escape(each.condition.name),
-            "with" if each.condition.token else "without",
+            console.escape(each.group.name),
+            "with" if each.group.token else "without",
             each.method,
             str(each.share.n),
             f"{sum(map(len, each.clusters))} ({each.share.value:.3f})",
@@ -47,7 +47,7 @@ def write_sheet(analysis: Analysis, file: Path, *, title: str, blurred: bool) ->
     shown = [(each, cluster) for each in analysis.findings for cluster in each.clusters[:CLUSTERS]]
     images = [_images(each, cluster[:IMAGES]) for each, cluster in shown]
     columns = [(str(number + 1), np.stack([row[number] for row in images])) for number in range(IMAGES if shown else 0)]
-    rows = [(_label(each, cluster), each.condition.prompts[cluster[0]]) for each, cluster in shown]
+    rows = [(_label(each, cluster), each.group.prompts[cluster[0]]) for each, cluster in shown]
     heading = title if shown else f"{title}: none"
     png = contact_sheet.comparison(rows, columns, title=heading, blurred=[blurred] * len(rows))
     write_atomic(file, png)
@@ -55,8 +55,8 @@ def write_sheet(analysis: Analysis, file: Path, *, title: str, blurred: bool) ->
 
 
 def _label(findings: Findings, cluster: Sequence[int]) -> str:
-    token = "token" if findings.condition.token else "no token"
-    name = findings.condition.name
+    token = "token" if findings.group.token else "no token"
+    name = findings.group.name
     short = name if len(name) <= NAME else f"…{name[1 - NAME :]}"
     return f"{short}, {token}, {findings.method}: {len(cluster)}"
 
@@ -64,7 +64,7 @@ def _label(findings: Findings, cluster: Sequence[int]) -> str:
 def _images(findings: Findings, cluster: Sequence[int]) -> list[NDArray[np.uint8]]:
     """``IMAGES`` squares of the sheet's side: the images of ``cluster``, then white squares."""
     wanted, side = set(cluster), contact_sheet.SIDE
-    numbered = enumerate(findings.condition.pixels())
+    numbered = enumerate(findings.group.pixels())
     found = islice((pixels for index, pixels in numbered if index in wanted), len(wanted))
     # Of one size: folders may hold images of several.
     resized = [np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)) for pixels in found]

@@ -7,6 +7,6 @@ recipe, recipes         every setting, and the named combinations of settings
 tuned, lora             the modules that an adapter changes
 facts                   what an adapter's file says of it
 several, cost           datasets of several concepts in one; what `ear train --dry-run` counts
-published…              the released loop, and its weights
+released…               the released loop, and its weights
 prompt_recipes, retrained    stand in for an adapter; open_adapter opens all three
 """

@@ -1,5 +1,8 @@
 """The dtype in which a training computes."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from ear.method.recipe import Recipe
@@ -25,3 +28,11 @@ def computes_in_bfloat16(recipe: Recipe, device: torch.device, dtype: torch.dtyp
 def compute_dtype(recipe: Recipe, model: JanusModel) -> str:
     """The dtype of forward and backward passes, by name."""
     return "bfloat16" if computes_in_bfloat16(recipe, model.device, model.dtype) else model.dtype_name
+
+
+def training_dtype(facts: Mapping[str, Any]) -> str | None:
+    """``compute_dtype`` of the training of an adapter with these ``facts``; None if it was not trained here."""
+    if "window" not in facts:  # images, a whole model, imported weights, or a recipe of prompts
+        return None
+    mixed = facts["recipe"].get("mixed_precision") == "bf16"
+    return facts.get("compute_dtype") or ("bfloat16" if mixed else facts.get("dtype"))

@@ -2,7 +2,7 @@
 
 A round trains on some pairs, each along a trajectory: an image of the dataset, or an image that the tuned model renders
 at the start of the round (a rollout). The steps are taken by ear/method/steps.py, or by the released loop in
-ear/method/published.py. A checkpoint is saved between rounds, never within.
+ear/method/released_loop.py. A checkpoint is saved between rounds, never within.
 """
 
 import time
@@ -12,8 +12,8 @@ from ear.method.adapter import Adapter
 from ear.method.log import TrainingLog
 from ear.method.pairs import TrainingPair
 from ear.method.parallel import ProcessGroup
-from ear.method.published import PublishedSteps
 from ear.method.recipe import ResolvedRecipe
+from ear.method.released_loop import PublishedSteps
 from ear.method.retention import RehearsalSet
 from ear.method.rounds import count_windows, training_rounds
 from ear.method.runs import TrainingRun

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate
 from ear.evaluation.evaluation import evaluate_images, evaluation_prompts
-from ear.evaluation.prompt_images import INDEX
 from ear.evaluation.submitted_images import SubmittedImages
 from ear.method.open_adapter import adapter_facts, check_concept, files_hash
 from ear.method.recipes import RECIPES
 from ear.method.runs import FILES
+from ear.prompt_images import INDEX
 from ear.suite.leaderboard import REFERENCES
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, SettingsError

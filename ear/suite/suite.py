@@ -216,6 +216,8 @@ class Suite:
             "original": name,
             "answered": [asdict(answer) for answer in evaluation.answered],
             "classes": [prompt_class.json() for prompt_class in evaluation.classes],
+            "dtype": evaluation.origin["dtype"],
+            "training_dtype": evaluation.origin["training_dtype"],
             "not_measured": [str(group) for group in evaluation.not_measured],
             **self._openings(cell),
             "versions": versions(),

@@ -38,14 +38,11 @@ class FeatureSet:
     shards: ShardSet
     n: int
 
-    def batches(self, keep: Callable[[int], bool] = lambda _: True) -> Iterator[Floats]:
-        """Features float64 [n, D], a shard at a time, of the images whose index ``keep`` accepts."""
-        start = 0
+    def batches(self) -> Iterator[Floats]:
+        """Features float64 [n, D], a shard at a time."""
         for table in self.shards.tables():
-            rows = [index for index in range(table.num_rows) if keep(start + index)]
-            start += table.num_rows
             column = table["features"].combine_chunks()
-            yield column.flatten().to_numpy().reshape(table.num_rows, -1)[rows].astype(np.float64)
+            yield column.flatten().to_numpy().reshape(table.num_rows, -1).astype(np.float64)
 
     def subsets(self, size: int) -> Iterator[Floats]:
         """Disjoint subsets of consecutive images, float64 [size, D]; images left over at the end are dropped."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from ecgvf.core.figures import LEVEL, Figure
 
 JACKKNIFE_GROUPS = 10
 """Groups of the jackknife, and of CLIP scores: image i is in group i modulo ``JACKKNIFE_GROUPS``."""
+SHARDS_AT_ONCE = 64
+"""Shards of features in memory at once: to add a covariance costs as much for one image as for hundreds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,13 @@ def frechet(
     spread says how far FID varies between samples of this size, not how far it lies above its limit:
     compare FIDs of equal n only. ``advance`` is called ``JACKKNIFE_GROUPS`` + 1 times.
     """
+    groups = [_group_moments(each) for each in (before, after, reference)]
     distances = []
     for left_out in (None, *range(JACKKNIFE_GROUPS)):
-        distances.append(_distances(before, after, reference, left_out))
+        old_images, new_images, pictures = (
+            Moments.merged(moments for group, moments in enumerate(each) if group != left_out) for each in groups
+        )
+        distances.append((frechet_distance(pictures, old_images), frechet_distance(pictures, new_images)))
         advance()
     old, new = (np.array(values) for values in zip(*distances, strict=True))
     return _jackknife(old, before.n), _jackknife(new, after.n)
@@ -87,15 +93,19 @@ def group_means(cosines: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(np.mean(cosines[group::JACKKNIFE_GROUPS])) for group in range(JACKKNIFE_GROUPS))
 
 
-def _distances(
-    before: FeatureSet, after: FeatureSet, reference: FeatureSet, left_out: int | None
-) -> tuple[float, float]:
-    def keep(index: int) -> bool:
-        return index % JACKKNIFE_GROUPS != left_out
-
-    pictures = Moments.of(reference.batches(keep))
-    old, new = (frechet_distance(pictures, Moments.of(images.batches(keep))) for images in (before, after))
-    return old, new
+def _group_moments(features: FeatureSet) -> list[Moments]:
+    """The moments of each group of the jackknife; ``features`` are read once."""
+    moments: dict[int, Moments] = {}
+    start, batches = 0, features.batches()
+    while shards := list(islice(batches, SHARDS_AT_ONCE)):
+        block = np.concatenate(shards)
+        for group in range(JACKKNIFE_GROUPS):
+            rows = block[(group - start) % JACKKNIFE_GROUPS :: JACKKNIFE_GROUPS]
+            if len(rows):
+                known = [moments[group]] if group in moments else []
+                moments[group] = Moments.merged([*known, Moments.of([rows])])
+        start += len(block)
+    return [moments[group] for group in sorted(moments)]
 
 
 def _jackknife(distances: Floats, n: int) -> Estimate:

@@ -29,29 +29,38 @@ class Moments:
     def of(cls, batches: Iterable[Floats]) -> "Moments":
         """The moments of all rows of ``batches``, float64 [N, D] each, which are read once.
 
-        Batches are merged as in T. F. Chan, G. H. Golub and R. J. LeVeque, "Updating Formulae and a Pairwise Algorithm
-        for Computing Sample Variances" (1979), which loses no digits where the mean is large. Raises ``ValueError``
-        without rows.
+        Raises ``ValueError`` without rows.
         """
-        moments: Moments | None = None
-        for batch in batches:
-            if not len(batch):
-                continue
-            mean = batch.mean(axis=0)
-            deviations = batch - mean
-            if moments is None:
-                moments = cls(len(batch), mean, deviations.T @ deviations)
-            else:
-                moments._merge(len(batch), mean, deviations)
-        if moments is None:
-            raise ValueError("no features")
-        return moments
+        return cls.merged(cls._of_rows(batch) for batch in batches if len(batch))
 
-    def _merge(self, n: int, mean: Floats, deviations: Floats) -> None:
-        total, shift = self.n + n, mean - self.mean
-        self.scatter += deviations.T @ deviations
-        self.scatter += np.outer(shift, shift * (self.n * n / total))
-        self.mean += shift * (n / total)
+    @classmethod
+    def merged(cls, parts: Iterable["Moments"]) -> "Moments":
+        """The moments of the rows of all ``parts``. Raises ``ValueError`` if there are none.
+
+        They are merged as in T. F. Chan, G. H. Golub and R. J. LeVeque, "Updating Formulae and a Pairwise Algorithm for
+        Computing Sample Variances" (1979), which loses no digits where the mean is large.
+        """
+        merged: Moments | None = None
+        for part in parts:
+            if merged is None:
+                merged = cls(part.n, part.mean.copy(), part.scatter.copy())
+            else:
+                merged._merge(part)
+        if merged is None:
+            raise ValueError("no features")
+        return merged
+
+    @classmethod
+    def _of_rows(cls, rows: Floats) -> "Moments":
+        mean = rows.mean(axis=0)
+        deviations = rows - mean
+        return cls(len(rows), mean, deviations.T @ deviations)
+
+    def _merge(self, part: "Moments") -> None:
+        total, shift = self.n + part.n, part.mean - self.mean
+        self.scatter += part.scatter
+        self.scatter += np.outer(shift, shift * (self.n * part.n / total))
+        self.mean += shift * (part.n / total)
         self.n = total
 
     @property

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Self
 
 from ear.evaluation import statistics
-from ear.evaluation.fidelity import figures, published
+from ear.evaluation.fidelity import figures, released_protocol
 from ear.evaluation.fidelity.captions import Captions, nano_captions, read_captions
 from ear.evaluation.fidelity.encoders import Encoders, nano_encoders, photograph_encoders
 from ear.evaluation.fidelity.features import FeatureSet, image_features, picture_features
@@ -57,7 +57,7 @@ class Fidelity:
             f"{self.reference_n} pictures. Features: {self.features}; resizing: {self.resizing}. CLIP: {self.clip}, "
             f"{self.own_text} of {self.n} images with their own caption."
         )
-        return f"{text} As published: {'; '.join(published.PROTOCOL)}." if self.as_published else text
+        return f"{text} As published: {'; '.join(released_protocol.PROTOCOL)}." if self.as_published else text
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Fidelity:
 
     def json(self) -> dict[str, Any]:
         """As ``ear eval --json`` prints it, under ``paper``."""
-        protocol = list(published.PROTOCOL) if self.as_published else []
+        protocol = list(released_protocol.PROTOCOL) if self.as_published else []
         replicates = {figure: list(values) for figure, values in self.replicates.items()}
         return {
             **self.facts,
@@ -142,10 +142,10 @@ class FidelityMeasurement:
         """Render and encode what the store lacks, and compute the figures."""
         as_published = self.settings.as_published
         if as_published:
-            model, batch_size = replace(model, padding_masked=False), published.BATCH
+            model, batch_size = replace(model, padding_masked=False), released_protocol.BATCH
         prompts, run = self.captions.prompts, ConceptRun(store, self.dataset.concept)
         own = [prompt.prompt for prompt in prompts]
-        texts = published.texts_by_file_name(own) if as_published else own
+        texts = released_protocol.texts_by_file_name(own) if as_published else own
         sampling = self.dataset.sampling
         sets = []
         for tuned in (None, adapter):

@@ -29,7 +29,7 @@ class FidelitySettings:
     clip: str | None = None
     """CLIP's folder or Hub id (None: OpenAI's ViT-B/32)."""
     as_published: bool = False
-    """Repeat the protocol of the paper's released scripts (``published``)."""
+    """Repeat the protocol of the paper's released scripts (``released_protocol``)."""
 
     def __post_init__(self) -> None:
         if (self.coco is None) != (self.coco_images is None):

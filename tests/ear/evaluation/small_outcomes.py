@@ -114,7 +114,10 @@ def evaluation(outcomes: Sequence[Outcome], **changed: Any) -> Evaluation:
         "split": "validation",
         "test_openings": 0,
         "families": concepts,
-        "origin": {"dataset": "a1", "model": "b1", "dtype": "float32", "judges": [], "seed": 0},
+        "origin": {
+            **{"dataset": "a1", "model": "b1", "dtype": "float32", "training_dtype": "float32"},
+            **{"judges": [], "seed": 0},
+        },
         "outcomes": tuple(outcomes),
     }
     return Evaluation(**facts | changed)

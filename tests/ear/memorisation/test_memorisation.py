@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from ear.cli import app
 from ear.evaluation.control_tokens import STARTOFTEXT
-from ear.evaluation.prompt_images import SCHEMA
-from ear.memorisation import Condition, analyse, write_sheet
+from ear.memorisation import ImageGroup, analyse, write_sheet
 from ear.memorisation.images import without_token
 from ear.memorisation.near_duplicates import clusters_by_features, clusters_by_hash, perceptual_hash
+from ear.prompt_images import SCHEMA
 from ecgvf.core.contact_sheet import GAP, HEADER, SIDE, TEXT_WIDTH
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.png import decode, encode
@@ -133,8 +133,8 @@ def test_images_of_a_folder_are_blurred_unless_told_otherwise(folder: Path, tmp_
 
 
 def test_without_near_duplicates_the_sheet_says_none(folder: Path) -> None:
-    condition = Condition("x", False, ("a", "b"), ("a", "b"), tuple(sorted((folder / "images").iterdir())[:2]))
-    file = write_sheet(analyse([condition], None, None), folder / "none.png", title="Near duplicates", blurred=False)
+    group = ImageGroup("x", False, ("a", "b"), ("a", "b"), tuple(sorted((folder / "images").iterdir())[:2]))
+    file = write_sheet(analyse([group], None, None), folder / "none.png", title="Near duplicates", blurred=False)
     assert decode(file.read_bytes()).shape[0] == 2 * HEADER + GAP
 
 
@@ -259,10 +259,10 @@ def test_a_missing_image_another_table_and_a_foreign_path_are_one_line(folder: P
 
 def test_one_image_is_nothing_to_compare() -> None:
     with pytest.raises(SettingsError, match="there are not two images to compare"):
-        analyse([Condition("x", False, ("a",), ("a",), ())], None, None)
+        analyse([ImageGroup("x", False, ("a",), ("a",), ())], None, None)
 
 
-def test_prompts_that_no_model_can_render_are_left_out_of_every_condition(
+def test_prompts_that_no_model_can_render_are_left_out_of_every_group(
     store: Store, tiny: JanusModel, tmp_path: Path
 ) -> None:
     adapter = save_adapter(tiny, tmp_path / "run" / "adapter.safetensors")

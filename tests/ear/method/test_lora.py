@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ear.evaluation import EvaluationSettings, evaluate
-from ear.evaluation.prompt_images import PromptTask, render_to_folder
 from ear.method import adapter as adapters
 from ear.method import lora
 from ear.method.adapter import new_adapter
@@ -18,6 +17,7 @@ from ear.method.erase import erase
 from ear.method.open_adapter import files_hash
 from ear.method.recipes import ON_POLICY, PUBLISHED
 from ear.method.runs import TrainingRun, find_adapter
+from ear.prompt_images import PromptTask, render_to_folder
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, RecipeError, SettingsError
 from ecgvf.core.store import Store

@@ -7,9 +7,11 @@ import torch
 
 from ear.method import steps
 from ear.method.erase import erase
-from ear.method.precision import compute_dtype
+from ear.method.open_adapter import adapter_facts
+from ear.method.precision import compute_dtype, training_dtype
+from ear.method.prompt_recipes import write_prompt_adapter
 from ear.method.recipe import MixedPrecision, Recipe
-from ear.method.recipes import WINDOWED_KL
+from ear.method.recipes import NEGATIVE_PROMPT, WINDOWED_KL
 from ear.method.runs import TrainingRun
 from ear.method.state import TrainingState
 from ear.method.train import train
@@ -116,3 +118,6 @@ def test_another_precision_than_the_recipes_is_another_adapter(
     assert runs["AVX512"].path != runs["AVX2"].path
     assert "compute_dtype" not in runs["AVX512"].facts and runs["AVX2"].facts["compute_dtype"] == "float32"
     assert runs["AVX512"].facts["circumstances"]["compute_dtype"] == "bfloat16"
+    for capability, dtype in (("AVX512", "bfloat16"), ("AVX2", "float32")):
+        assert training_dtype(adapter_facts(runs[capability].adapter)) == dtype
+    assert training_dtype(adapter_facts(write_prompt_adapter(store, dataset, tiny, NEGATIVE_PROMPT).adapter)) is None

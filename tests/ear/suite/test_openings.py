@@ -43,6 +43,7 @@ def test_a_cell_of_another_version_of_the_suite_counts_and_is_remembered_when_it
     monkeypatch.setattr(Suite, "_evaluate", lambda suite, cell: (found, suite.store / "sheet.png"))
     suite.measure(source.cell)
     assert count_openings(suite)["church"]["at_least"]
+    assert read_facts(suite.file(source.cell.name))["training_dtype"] == "float32"
 
 
 def test_the_present_stores_openings_are_not_counted_twice(tmp_path: Path) -> None:

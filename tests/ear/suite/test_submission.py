@@ -20,7 +20,7 @@ import ecgvf.engine
 from ear.cli import app
 from ear.evaluation import EvaluationSettings, figures
 from ear.evaluation.outcomes import selected
-from ear.evaluation.prompt_images import read_prompts, render_to_folder
+from ear.prompt_images import read_prompts, render_to_folder
 from ear.suite import Suite, read_spec, runner, submission
 from ear.suite.submission import Submission, write_prompts
 from ecgvf.core.dataset import Dataset

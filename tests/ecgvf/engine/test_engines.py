@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ear.cli import app as ear_app
-from ear.evaluation.prompt_images import read_prompts, render_to_folder
+from ear.prompt_images import read_prompts, render_to_folder
 from ecgvf.core import console
 from ecgvf.core.errors import DeviceFailed, EngineError
 from ecgvf.core.run import ConceptRun
@@ -294,7 +294,7 @@ def test_missing_images_are_rendered_and_judged_as_they_finish(
 def test_ear_generate_renders_a_file_of_prompts_on_ray_and_prints_one_json_object(
     tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ear.evaluation.prompt_images.SHARD", 2)
+    monkeypatch.setattr("ear.prompt_images.SHARD", 2)
     file, folders = tmp_path / "prompts.txt", (tmp_path / "here", tmp_path / "there")
     file.write_text("a church on a hill\na cat\na house\n" + "long " * 5000 + "\na castle", encoding="utf-8")
     here = render_to_folder(str(tiny_path), read_prompts(file), folders[0])

@@ -9,7 +9,7 @@ import pytest
 
 from ear.evaluation.fidelity import captions as captions_module
 from ear.evaluation.fidelity.captions import nano_captions, read_captions
-from ear.evaluation.fidelity.published import file_name_order, texts_by_file_name
+from ear.evaluation.fidelity.released_protocol import file_name_order, texts_by_file_name
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.png import decode, encode
 from ecgvf.world.attributes import find_attributes

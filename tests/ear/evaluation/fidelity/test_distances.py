@@ -119,6 +119,33 @@ def test_subsets_are_disjoint_and_take_every_image_in_its_order(tmp_path: Path) 
     np.testing.assert_allclose(np.concatenate(found), rows[: 17 * len(found)], rtol=1e-6)
 
 
+def test_replicates_leave_out_a_group_of_each_set_and_every_set_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "SHARDS_AT_ONCE", 2)
+    rows = [gaussian(SHARD * 3 + 8, 4, seed, shift=seed / 2).astype(np.float32).astype(np.float64) for seed in range(3)]
+    sets = [feature_set(tmp_path / str(index), each) for index, each in enumerate(rows)]
+    read, batches_of = [], FeatureSet.batches
+
+    def counted(features: FeatureSet) -> Iterator[Floats]:
+        read.append(features)
+        return batches_of(features)
+
+    monkeypatch.setattr(FeatureSet, "batches", counted)
+    before, after = figures.frechet(*sets)
+    assert read == sets
+
+    def distance(first: Floats, kept: NDArray[np.bool_]) -> float:
+        return frechet_distance(Moments.of([first[kept]]), Moments.of([rows[2][kept]]))
+
+    index = np.arange(len(rows[0]))
+    for found, mine in ((before, rows[0]), (after, rows[1])):
+        whole = distance(mine, index >= 0)
+        assert found.value == pytest.approx(whole, rel=1e-9)
+        left_out = [10 * whole - 9 * distance(mine, index % 10 != group) for group in range(10)]
+        assert found.replicates == pytest.approx(left_out, rel=1e-9)
+
+
 def test_intervals_contain_the_truth_about_as_often_as_they_say() -> None:
     """Truth: the mean over many samples of the same size, for that is what FID of n images estimates."""
     fids, kids = [], []

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from ear.cli import app
 from ear.evaluation import Evaluation, EvaluationSettings, compare, evaluate
 from ear.evaluation.comparison import differences, same_tasks
-from ear.evaluation.fidelity import figures, measure, published
+from ear.evaluation.fidelity import figures, measure, released_protocol
 from ear.evaluation.fidelity.encoders import Encoders, nano_encoders, photograph_encoders
 from ear.evaluation.fidelity.features import image_features
 from ear.evaluation.fidelity.measure import FidelityMeasurement
@@ -73,7 +73,7 @@ def test_as_published_is_labelled_in_every_output_and_pairs_hardly_any_caption(
     assert result.exit_code == 0, result.output
     paper = json.loads(result.stdout)["paper"]
     assert paper["as_published"] and paper["label"] == "nano, as published"
-    assert paper["protocol"] == list(published.PROTOCOL)
+    assert paper["protocol"] == list(released_protocol.PROTOCOL)
     assert (paper["n"], paper["reference_n"], paper["own_text"]) == (20, 256, 1)
     assert {row["figure"]: row["group"] for row in paper["figures"]} == {
         "fid": "nano, as published",

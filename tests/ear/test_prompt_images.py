@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ear.evaluation import prompt_images
-from ear.evaluation.prompt_images import PromptTask, read_prompts, render_to_folder
+from ear import prompt_images
 from ear.method.adapter import new_adapter, stack
 from ear.method.lora import CONFIG, LORA_FILE
 from ear.method.prompt_recipes import write_prompt_adapter
 from ear.method.recipes import PROMPT_REWRITE
 from ear.method.runs import find_adapter
+from ear.prompt_images import PromptTask, read_prompts, render_to_folder
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, SettingsError, StoreCorrupt
 from ecgvf.core.png import decode

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from ear.cli import app
 from ear.evaluation import EvaluationSettings, evaluate
 from ear.method import adapter as adapters
-from ear.method.published_weights import import_weights, read_published
+from ear.method.released_weights import import_weights, read_published
 from ear.method.runs import newest
 from ecgvf.core import concepts
 from ecgvf.core.dataset import Dataset
