@@ -15,7 +15,7 @@ from ear.ablation.data import VariantData
 from ear.ablation.factors import TrainingData, Variant, all_variants
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
 from ear.evaluation.evaluation import evaluation_prompts
-from ear.evaluation.judges import EvaluationJudges
+from ear.evaluation.judges import open_judges
 from ear.evaluation.outcomes import Outcome, selected
 from ear.method.erase import erase, resolve
 from ear.method.recipe import Recipe, ResolvedRecipe
@@ -147,7 +147,7 @@ class Ablation:
     @cached_property
     def _judges(self) -> list[JSON]:
         """What decides the judges' outcomes, their weights included."""
-        judges = EvaluationJudges(self.dataset, self.settings.judge, self.settings.weights, str(self.model.device))
+        judges = open_judges(self.dataset, self.settings.judge, self.settings.weights, str(self.model.device))
         return judges.settings(evaluation_prompts(self.dataset, self.settings))
 
     def _rows(

@@ -12,7 +12,7 @@ from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.control_tokens import control_token_outcomes
 from ear.evaluation.fidelity.measure import FidelityMeasurement
 from ear.evaluation.fidelity.settings import FidelitySettings
-from ear.evaluation.judges import EvaluationJudges
+from ear.evaluation.judges import EvaluationJudges, open_judges
 from ear.evaluation.measure import Measurement
 from ear.evaluation.not_measured import NotMeasured, left_out
 from ear.evaluation.openings import open_split
@@ -79,7 +79,7 @@ def evaluate_images(
 
 def evaluation_prompts(dataset: Dataset, settings: EvaluationSettings) -> list[EvaluationPrompt]:
     """The prompts of the default figures, for a method that rehearsed nothing."""
-    judges = EvaluationJudges(dataset, settings.judge, settings.weights, "cpu")  # they see no image
+    judges = open_judges(dataset, settings.judge, settings.weights, "cpu")  # they see no image
     retained, _ = _retained(judges, settings, {dataset.concept.name}, ())
     of_concept = concept_prompts(dataset, settings.split, settings.concept_count, settings.seed)
     return [*of_concept, *_retained_prompts(retained, (), settings)]
@@ -93,7 +93,7 @@ def _measurement(
     adapter_hash: str,
     settings: EvaluationSettings,
 ) -> Measurement:
-    judges = EvaluationJudges(dataset, settings.judge, settings.weights, str(model.device))
+    judges = open_judges(dataset, settings.judge, settings.weights, str(model.device))
     return Measurement(store, model, dataset, judges, adapter, adapter_hash, settings.batch_size)
 
 

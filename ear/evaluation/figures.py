@@ -20,10 +20,10 @@ from typing import Any, Self, get_args
 import numpy as np
 
 from ear.evaluation import bounds, statistics
-from ear.evaluation.judges import ATTRIBUTE_JUDGES
 from ear.evaluation.outcomes import AnsweredQuestion, Condition, Outcome, Sample, paired, selected
 from ear.retained_concepts import Group
 from ecgvf.core.figures import Figure
+from ecgvf.judges.nano import ATTRIBUTE_JUDGES
 from ecgvf.world.grammar import load_world
 
 Thresholds = Mapping[tuple[str, ...], tuple[float, ...]]

@@ -25,7 +25,7 @@ from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.contact_sheets import write_attack_sheet
 from ear.evaluation.control_tokens import class_outcomes
 from ear.evaluation.images import evaluation_images, renderable
-from ear.evaluation.judges import EvaluationJudges
+from ear.evaluation.judges import open_judges
 from ear.evaluation.measure import Measurement
 from ear.evaluation.openings import open_split
 from ear.evaluation.outcomes import Outcome, write_outcomes
@@ -144,7 +144,7 @@ def attack(
 
     Raises ``AdapterError``, ``DatasetError``, ``JudgeError``, ``ModelError``, ``SettingsError``.
     """
-    judges = EvaluationJudges(dataset, settings.judge, settings.weights, str(model.device))
+    judges = open_judges(dataset, settings.judge, settings.weights, str(model.device))
     adapter = open_adapter(model, files)
     check_concept(adapter.concepts, dataset.concept.name, files[0])
     measurement = Measurement(store, model, dataset, judges, adapter, files_hash(files))
