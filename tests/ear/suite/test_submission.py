@@ -21,6 +21,7 @@ from ear.cli import app
 from ear.evaluation import EvaluationSettings, figures
 from ear.evaluation.outcomes import selected
 from ear.evaluation.prompt_images import read_prompts, render_to_folder
+from ear.evaluation.submitted_images import SubmittedImages
 from ear.suite import Suite, read_spec, runner, submission
 from ear.suite.submission import Submission, write_prompts
 from ecgvf.core.dataset import Dataset
@@ -108,6 +109,11 @@ def test_a_folder_with_neither_names_the_prompts_to_render(
     with pytest.raises(DatasetError, match=r"neither index\.parquet nor an adapter: render .*church\.csv"):
         Submission("mine", tmp_path / "none").evaluate(store, tiny, dataset, SETTINGS, tmp_path)
     assert (tmp_path / "church.csv").read_text().startswith("id,prompt,seed\n")
+
+
+def test_nothing_else_can_be_asked_of_a_method_whose_images_are_given(tiny: JanusModel, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="mine: images of the prompts alone cannot have figures that need a model"):
+        SubmittedImages("mine", tmp_path, "church", "0" * 16).active(tiny)
 
 
 def png_header(width: int, height: int) -> bytes:
