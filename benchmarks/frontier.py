@@ -130,7 +130,9 @@ class Frontier:
         if untrained and trial.options:
             guided = replace(dataset, sampling=replace(dataset.sampling, **trial.options))
             found = against_usual(found, evaluate(store, model, guided, [adapter], SETTINGS))
-        rows = [(row.figure, row.group, row.after) for row in (*found.replacement, *found.scene, *found.groups)]
+        rows = [
+            (row.figure, row.group, row.after) for row in (*found.replacement, *found.scene, *found.retention_by_group)
+        ]
         measured = [
             {"figure": figure, "group": group, **after.json()}
             for figure, group, after in rows

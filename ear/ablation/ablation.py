@@ -241,7 +241,9 @@ def _figures(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, Figure, float |
     unseen = [each for each in outcomes if each.group == "concept" and each.wording not in (None, "explicit")]
     if unseen:
         named.append(("concept_present_unseen", figures.replacement(unseen, figures.thresholds(outcomes))[0]))
-    named += [(f"retention_{row.group}", row) for row in figures.retention(outcomes) if row.figure == "retention"]
+    named += [
+        (f"retention_{row.group}", row) for row in figures.retention_by_group(outcomes) if row.figure == "retention"
+    ]
     for name, row in named:
         yield name, row.after, row.before.json()["value"], row.ceiling.json()["value"] if row.ceiling else None
     yield "retention_ratio", figures.retention_ratio(outcomes), 1.0, None

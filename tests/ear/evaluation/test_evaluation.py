@@ -353,7 +353,7 @@ def test_the_groups_and_neighbours_may_have_other_numbers_of_prompts(
 ) -> None:
     settings = replace(SMALL, prompts_per_group=8, prompts_per_neighbour=1, family="building")
     result = evaluate(store, tiny, dataset, [adapter], settings)
-    count = {row.group: row.after.n for row in result.groups if row.figure == "retention"}
+    count = {row.group: row.after.n for row in result.retention_by_group if row.figure == "retention"}
     assert count["neighbours"] == 4 and all(n >= 8 for group, n in count.items() if group != "neighbours")
 
 
@@ -371,7 +371,7 @@ def test_an_evaluation_prints_as_a_table(store: Store, dataset: Dataset, tiny: J
     result = evaluate(store, tiny, dataset, [adapter], replace(SMALL, family="building"))
     text = str(result)
     assert f"church erased from {tiny.name}" in text.splitlines()[0]
-    for row in (*result.replacement, *result.groups):
+    for row in (*result.replacement, *result.retention_by_group):
         assert str(row.after) in text
     for name in ("shows the concept", "shows its surrogate", "neighbours: shows its concept", "castle"):
         assert name in text

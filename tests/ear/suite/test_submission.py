@@ -64,9 +64,9 @@ def test_images_are_measured_but_for_what_needs_token_ids(
     # They are the frozen model's images, so that the judges see what they saw before.
     assert [each.judges for each in after] == [each.judges for each in before]
     assert {each.nll_frozen for each in after} == {each.token_agreement for each in after} == {None}
-    rows = {row.figure for row in (*found.replacement, *found.scene, *found.groups)}
+    rows = {row.figure for row in (*found.replacement, *found.scene, *found.retention_by_group)}
     assert "concept_present" in rows and "retention" in rows and not rows & {"nll_frozen", "token_agreement"}
-    assert figures.retention(found.outcomes)[0].change.value == 0
+    assert figures.retention_by_group(found.outcomes)[0].change.value == 0
 
 
 def test_an_adapter_is_measured_like_a_trained_one(
