@@ -21,7 +21,6 @@ import typer
 from benchmarks.result import finish, program
 from ear.ablation import check_minutes
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
-from ear.evaluation.judges import nano_weights
 from ear.evaluation.outcomes import selected
 from ear.method.erase import erase
 from ear.method.recipes import PROMPT_REWRITE, RECIPES, PromptRecipe, find
@@ -36,6 +35,7 @@ from ecgvf.core.shard_set import fingerprint, versions
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, load
 from ecgvf.janus.loading import fingerprint as model_fingerprint
+from ecgvf.judges.nano import nano_weights
 from ecgvf.world import grammar
 from ecgvf.world.domain import NANO
 
@@ -125,7 +125,9 @@ class Frontier:
         if untrained and trial.options:
             guided = replace(dataset, sampling=replace(dataset.sampling, **trial.options))
             found = against_usual(found, evaluate(store, model, guided, [adapter], SETTINGS))
-        rows = [(row.figure, row.group, row.after) for row in (*found.replacement, *found.scene, *found.groups)]
+        rows = [
+            (row.figure, row.group, row.after) for row in (*found.replacement, *found.scene, *found.retention_by_group)
+        ]
         measured = [
             {"figure": figure, "group": group, **after.json()}
             for figure, group, after in rows

@@ -20,7 +20,7 @@ from ear.evaluation.table import document
 from ear.method import lora
 from ear.method.adapter import FORMAT
 from ear.method.open_adapter import adapter_facts
-from ear.method.retrained import MODEL_FILE
+from ear.method.oracle import MODEL_FILE
 from ear.method.runs import ADAPTER_FILE, FILES, PROMPT_RECIPE
 from ecgvf.core import markdown
 from ecgvf.core.errors import AdapterError, SettingsError

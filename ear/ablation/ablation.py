@@ -15,7 +15,7 @@ from ear.ablation.data import VariantData
 from ear.ablation.factors import TrainingData, Variant, all_variants
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
 from ear.evaluation.evaluation import evaluation_prompts
-from ear.evaluation.judges import EvaluationJudges
+from ear.evaluation.judges import EvaluationJudges, open_judges
 from ear.evaluation.outcomes import Outcome, selected
 from ear.method.erase import erase, resolve
 from ear.method.recipe import Recipe, ResolvedRecipe
@@ -159,7 +159,7 @@ class Ablation:
 
     @cached_property
     def _judges(self) -> EvaluationJudges:
-        return EvaluationJudges(self.dataset, self.settings.judge, self.settings.weights, str(self.model.device))
+        return open_judges(self.dataset, self.settings.judge, self.settings.weights, str(self.model.device))
 
     @cached_property
     def _judge_settings(self) -> list[JSON]:
@@ -254,7 +254,9 @@ def _figures(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, Figure, float |
     unseen = [each for each in outcomes if each.group == "concept" and each.wording not in (None, "explicit")]
     if unseen:
         named.append(("concept_present_unseen", figures.replacement(unseen, figures.thresholds(outcomes))[0]))
-    named += [(f"retention_{row.group}", row) for row in figures.retention(outcomes) if row.figure == "retention"]
+    named += [
+        (f"retention_{row.group}", row) for row in figures.retention_by_group(outcomes) if row.figure == "retention"
+    ]
     for name, row in named:
         yield name, row.after, row.before.json()["value"], row.ceiling.json()["value"] if row.ceiling else None
     yield "retention_ratio", figures.retention_ratio(outcomes), 1.0, None

@@ -96,7 +96,7 @@ def _measure(
     """Names and evaluations of the adapters, and the folder for what is written about them."""
     from ear.evaluation import check_settings
     from ear.evaluation import compare as compare_adapters
-    from ear.method.retrained import MODEL_FILE
+    from ear.method.oracle import MODEL_FILE
     from ear.method.runs import FILES
 
     store, dataset = open_dataset(source)

@@ -24,14 +24,14 @@ def export(
 ) -> None:
     """Merge an adapter into its model: a folder that from_pretrained loads without this package."""
     from ear.method.merge import check_new, export_merged
-    from ear.method.open_adapter import adapter_facts, open_adapter
+    from ear.method.open_adapter import adapter_facts
     from ecgvf.core.store import Store
     from ecgvf.janus import load
 
     check_new(merged)
     files = adapter_files_of(Store(store), dataset, adapter)
     janus = load(model or str(adapter_facts(files[0])["model"]), device=device, dtype=dtype)
-    export_merged(janus, open_adapter(janus, files), merged)
+    export_merged(janus, files, merged)
     console.print_result(
         {"adapter": [*map(str, files)], "model": janus.name, "merged": str(merged)},
         f"Merged model: {console.escape(str(merged))}",

@@ -172,7 +172,7 @@ def _compare(
 ) -> None:
     from ear.evaluation.preview import preview
     from ear.method.open_adapter import open_adapter
-    from ear.method.retrained import MODEL_FILE
+    from ear.method.oracle import MODEL_FILE
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.files import write_atomic
     from ecgvf.core.shard_set import fingerprint

@@ -102,14 +102,7 @@ def differences(first: Evaluation, second: Evaluation) -> list[FigureRow]:
         *selected(second.outcomes, "after"),
     ]
     return [
-        *figures.replacement(outcomes, limits),
-        *figures.scene(outcomes),
-        *figures.by_wording(outcomes, limits),
-        *figures.replacement_by_sampling(outcomes, limits),
-        *figures.concept_in_any_seed(outcomes),
-        *figures.retention(outcomes, limits),
-        *figures.retention_by_concept(outcomes),
-        *figures.understanding(_answered(first, second), outcomes[0].guidance, outcomes[0].temperature),
+        *figures.all_rows(outcomes, _answered(first, second), limits),
         *(first.fidelity.differences(second.fidelity) if first.fidelity and second.fidelity else ()),
     ]
 

@@ -12,7 +12,7 @@ from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.control_tokens import control_token_outcomes
 from ear.evaluation.fidelity.measure import FidelityMeasurement
 from ear.evaluation.fidelity.settings import FidelitySettings
-from ear.evaluation.judges import EvaluationJudges
+from ear.evaluation.judges import EvaluationJudges, open_judges
 from ear.evaluation.measure import Measurement
 from ear.evaluation.not_measured import NotMeasured, left_out
 from ear.evaluation.openings import open_split
@@ -27,13 +27,13 @@ from ear.evaluation.prompts import (
 )
 from ear.evaluation.questions import YesNoQuestion, nano_questions, read_questions
 from ear.evaluation.result import Evaluation
-from ear.evaluation.robustness import Oracle, attack_outcomes, check_attacks, check_oracle, find_oracle
+from ear.evaluation.robustness import Controls, attack_outcomes, check_attacks, check_oracle, find_controls
 from ear.evaluation.settings import GUIDANCES, NANO_GUIDANCES, TEMPERATURES, EvaluationSettings
-from ear.evaluation.submitted_images import SubmittedImages
+from ear.evaluation.submitted_images import SubmittedImages, SubmittedMeasurement
 from ear.evaluation.understanding import compare_answers, kept_answers
 from ear.method.adapter import check_model
-from ear.method.open_adapter import AnyAdapter, adapter_facts, check_concept, files_hash, open_adapter
-from ear.method.retrained import MODEL_FILE
+from ear.method.open_adapter import adapter_facts, check_concept, files_hash, open_adapter
+from ear.method.oracle import MODEL_FILE
 from ear.retained_concepts import RetainedConcept, in_nano_world, retained_concepts
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
@@ -61,7 +61,8 @@ def evaluate(
     with device_errors(model.device, "evaluate"):
         adapter = open_adapter(model, files)
         check_concept(adapter.concepts, dataset.concept.name, files[0])
-        measurement = _measurement(store, model, dataset, adapter, files_hash(files), settings)
+        judges = open_judges(dataset, settings.judge, settings.weights, str(model.device))
+        measurement = Measurement(store, model, dataset, judges, adapter, files_hash(files), settings.batch_size)
         return _evaluate(measurement, settings, files, also_erased)
 
 
@@ -76,7 +77,8 @@ def evaluate_images(
     if settings.figures != "default":
         raise SettingsError(f"{images.name}: images of the prompts alone cannot have the {settings.figures} figures")
     with device_errors(model.device, "evaluate"):
-        measurement = _measurement(store, model, dataset, images, images.hash, settings)
+        judges = open_judges(dataset, settings.judge, settings.weights, str(model.device))
+        measurement = SubmittedMeasurement(store, model, dataset, judges, images, images.hash, settings.batch_size)
         return _evaluate(measurement, settings, [images.folder])
 
 
@@ -94,22 +96,10 @@ def check_settings(dataset: Dataset, settings: EvaluationSettings) -> None:
 
 def evaluation_prompts(dataset: Dataset, settings: EvaluationSettings) -> list[EvaluationPrompt]:
     """The prompts of the default figures, for a method that rehearsed nothing."""
-    judges = EvaluationJudges(dataset, settings.judge, settings.weights, "cpu")  # they see no image
+    judges = open_judges(dataset, settings.judge, settings.weights, "cpu")  # they see no image
     retained, _ = _retained(judges, settings, {dataset.concept.name}, ())
     of_concept = concept_prompts(dataset, settings.split, settings.concept_count, settings.seed)
     return [*of_concept, *_retained_prompts(retained, (), settings)]
-
-
-def _measurement(
-    store: Store,
-    model: JanusModel,
-    dataset: Dataset,
-    adapter: AnyAdapter | SubmittedImages,
-    adapter_hash: str,
-    settings: EvaluationSettings,
-) -> Measurement:
-    judges = EvaluationJudges(dataset, settings.judge, settings.weights, str(model.device))
-    return Measurement(store, model, dataset, judges, adapter, adapter_hash, settings.batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +112,7 @@ class _Plan:
     not_measured: list[NotMeasured]
     questions: list[YesNoQuestion]
     fidelity: FidelityMeasurement | None
-    oracle: Oracle | None
+    controls: Controls | None
 
 
 def _plan(measurement: Measurement, settings: EvaluationSettings, also_erased: Collection[str]) -> _Plan:
@@ -134,7 +124,7 @@ def _plan(measurement: Measurement, settings: EvaluationSettings, also_erased: C
     retained, not_measured = _retained(judges, settings, {*adapter.concepts, *also_erased}, rehearsed)
     if settings.figures == "full":
         check_attacks(measurement.model, dataset, _budgets())
-    oracle = find_oracle(measurement, settings.oracle) if settings.oracle is not None else None
+    controls = find_controls(measurement, settings.oracle) if settings.oracle is not None else None
     of_concept = concept_prompts(dataset, settings.split, settings.concept_count, settings.seed)
     of_retained = _retained_prompts(retained, rehearsed, settings)
     judges.settings([*of_concept, *of_retained])  # hashes the weights: a missing file is found here
@@ -146,7 +136,7 @@ def _plan(measurement: Measurement, settings: EvaluationSettings, also_erased: C
         not_measured=not_measured,
         questions=questions,
         fidelity=fidelity,
-        oracle=oracle,
+        controls=controls,
     )
 
 
@@ -166,10 +156,10 @@ def _evaluate(
     full = settings.figures == "full"
     if full:
         outcomes += _full_outcomes(measurement, plan.of_concept, settings)
-    attacked = _attacked(measurement, plan.of_concept, settings, plan.oracle) if full else []
+    attacked = _attacked(measurement, plan.of_concept, settings, plan.controls) if full else []
     answered = _answered(measurement, plan.questions)
     fidelity = None
-    if plan.fidelity is not None and not isinstance(adapter, SubmittedImages):
+    if plan.fidelity is not None:
         fidelity = plan.fidelity.measure(store, model, adapter, measurement.adapter_hash, settings.batch_size)
     return Evaluation(
         concept=dataset.concept.name,
@@ -252,13 +242,13 @@ def _full_outcomes(
 
 
 def _attacked(
-    measurement: Measurement, main: Sequence[EvaluationPrompt], settings: EvaluationSettings, oracle: Oracle | None
+    measurement: Measurement, main: Sequence[EvaluationPrompt], settings: EvaluationSettings, controls: Controls | None
 ) -> list[Outcome]:
     """Outcomes of every attack at its default budget, and of as many written prompts, accepted or not, with control
     tokens."""
-    outcomes = attack_outcomes(measurement, main, _budgets(), settings.seed, settings.split, oracle)
+    outcomes = attack_outcomes(measurement, main, _budgets(), settings.seed, settings.split, controls)
     written = written_prompts(measurement.dataset, settings.split, len(main), settings.seed)
-    return [*outcomes, *control_token_outcomes(measurement, oracle.measurement if oracle else None, written)]
+    return [*outcomes, *control_token_outcomes(measurement, controls.oracle if controls else None, written)]
 
 
 def _budgets() -> dict[Kind, int]:
@@ -287,7 +277,7 @@ def _questions(dataset: Dataset, settings: EvaluationSettings) -> list[YesNoQues
 
 def _answered(measurement: Measurement, questions: Sequence[YesNoQuestion]) -> list[AnsweredQuestion]:
     """The answers of the frozen and of the tuned model."""
-    if not questions or isinstance(measurement.adapter, SubmittedImages):
+    if not questions:
         return []
     store, model, concept = measurement.store, measurement.model, measurement.dataset.concept
     before = kept_answers(store, model, concept, questions)

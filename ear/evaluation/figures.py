@@ -4,11 +4,10 @@ The unit of every interval is the prompt (``Outcome.id``): images of several see
 more certain, and add no prompts. Figures of several concepts give each concept the same weight, however many images it
 has: their numbers may depend on what a recipe rehearsed.
 
-To add a figure, return its ``FigureRow`` from a function here and name it in ``table.NAMES``. If the function is
-``replacement``, ``scene`` or ``retention``, that is all for `ear eval`, `ear compare` and the rows of a suite. A new
-function is called from ``Evaluation`` (result.py: a property, and ``json``), ``table._parts``,
-``comparison.differences`` and ``table_rows`` (ear/suite/rows.py). For the leaderboard, add a column to ``COLUMNS``
-(ear/suite/leaderboard.py); for the report, a chart to ear/report/sections.py.
+To add a figure, return its ``FigureRow`` from a function here and name it in ``table.NAMES``. A new function is called
+from ``all_rows``, for `ear compare` and the rows of a suite, and is a property of ``Evaluation`` (result.py) and one of
+its ``parts``, for `ear eval`. For the leaderboard, add a column to ``COLUMNS`` (ear/suite/leaderboard.py); for the
+report, a chart to ear/report/sections.py.
 """
 
 from collections import Counter
@@ -20,10 +19,10 @@ from typing import Any, Self, get_args
 import numpy as np
 
 from ear.evaluation import bounds, statistics
-from ear.evaluation.judges import ATTRIBUTE_JUDGES
 from ear.evaluation.outcomes import AnsweredQuestion, Condition, Outcome, Sample, paired, selected
 from ear.retained_concepts import Group
 from ecgvf.core.figures import Figure
+from ecgvf.judges.nano import ATTRIBUTE_JUDGES
 from ecgvf.world.grammar import load_world
 
 Thresholds = Mapping[tuple[str, ...], tuple[float, ...]]
@@ -104,20 +103,34 @@ class FigureRow:
         )
 
 
-def replacement(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
-    """Whether the concept is gone, and whether its surrogate stands in its place.
+def all_rows(
+    outcomes: Sequence[Outcome], answered: Sequence[AnsweredQuestion], limits: Thresholds | None = None
+) -> list[FigureRow]:
+    """Every figure of ``outcomes`` without attacks, and of the questions that were ``answered``.
 
-    ``limits``: the thresholds of "shows something"; None, here and in ``retention``: ``thresholds(outcomes)``.
+    ``limits``, here and below: the thresholds of "shows something"; None: ``thresholds(outcomes)``.
     """
+    limits = thresholds(outcomes) if limits is None else limits
+    return [
+        *replacement(outcomes, limits),
+        *scene(outcomes),
+        *retention_by_group(outcomes, limits),
+        *understanding(answered, outcomes[0].guidance, outcomes[0].temperature),
+        *retention_by_concept(outcomes),
+        *by_wording(outcomes, limits),
+        *replacement_by_sampling(outcomes, limits),
+        *concept_in_any_seed(outcomes),
+    ]
+
+
+def replacement(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
+    """Whether the concept is gone, and whether its surrogate stands in its place."""
     main = _of(outcomes, "concept", "main")
     return _replacement(main, thresholds(outcomes) if limits is None else limits)
 
 
 def by_wording(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
-    """``replacement`` and ``scene``, without its single attributes, for the prompts of each wording.
-
-    ``limits``, here and in ``replacement_by_sampling``: as of ``replacement``.
-    """
+    """``replacement`` and ``scene``, without its single attributes, for the prompts of each wording."""
     images = _of(outcomes, "concept", "main", "wording")
     limits = thresholds(outcomes) if limits is None else limits
     rows = []
@@ -178,7 +191,7 @@ def scene(outcomes: Sequence[Outcome]) -> list[FigureRow]:
     return [*whole[:first], *(row for row in single if row.after.n), *whole[first:]]
 
 
-def retention(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
+def retention_by_group(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
     """Of retained concepts, by group and pooled: shares of images that show their concept, and that show anything."""
     limits = thresholds(outcomes) if limits is None else limits
     values: dict[str, Value] = {

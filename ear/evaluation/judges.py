@@ -1,14 +1,14 @@
 """The judges of an evaluation: where there is a choice, not the judge that filtered.
 
 The erased concept's judge uses the filter's labels and bounds. A retained concept is present if a classifier ranks it
-first; outside nano's world, this classifier is the concept's own judge or ResNet-50 (``RetainedJudges``). In nano's
-world, it is the judge that the user names, if that has a label for the concept, or the default; a second judge helps to
-decide whether an image shows anything, and attribute judges look at the scene.
+first. Which classifiers these are, and what else is measured, depends on what the images show: ``NanoJudges`` or
+``PhotographJudges``.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,91 +21,30 @@ from ear.retained_concepts import RetainedConcept, in_nano_world
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import JudgeError
-from ecgvf.core.paths import data_dir
 from ecgvf.judges import Judge, JudgeOptions, create_judge
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.each import predict_all
 from ecgvf.judges.factory import RETAINED_JUDGE, weights_by_judge
 from ecgvf.judges.judge import TOP_LABELS, Prediction
 from ecgvf.judges.judge import settings as judge_settings
+from ecgvf.judges.nano import ATTRIBUTE_JUDGES, measuring_judges, same_labels
 from ecgvf.judges.retained import RetainedJudges, predict
-from ecgvf.judges.weights import file_hash
 from ecgvf.world import grammar
 from ecgvf.world.attributes import find_attributes
 
 if TYPE_CHECKING:
     from ecgvf.judges.clip import Encoder
 
-ATTRIBUTE_JUDGES = {
-    "sky": "nano-sky",
-    "ground": "nano-ground",
-    "companion": "nano-companion",
-    "style": "nano-style-b",
-}
-"""Attribute of nano's world → its judge."""
 
-_FAMILIES = {
-    "nano-object-b": "nano-object-a",
-    "nano-object-c": "nano-object-a",
-    "nano-style-b": "nano-style",
-}
-"""Judge of nano → the judge whose labels it shares."""
+class EvaluationJudges(ABC):
+    """The judges of one dataset. The concept's is loaded at once, so that a wrong name costs no rendering."""
 
-
-def nano_weights() -> dict[str, str]:
-    """Judge of nano's world → a hash of its weights."""
-    files = sorted((data_dir() / "nano" / "judges").glob("*/model.safetensors"))
-    return {file.parent.name: file_hash(file) for file in files}
-
-
-def default_judge(dataset: Dataset, retained: RetainedConcept | None) -> str:
-    """Name of the default judge, of the erased concept (``retained`` None) or in nano's world of ``retained``."""
-    if not in_nano_world(dataset):
-        return dataset.judge
-    if _is_style(dataset, retained):
-        return "nano-style"
-    return "nano-object-a" if dataset.judge == "nano-object-b" else "nano-object-b"
-
-
-def second_judge(dataset: Dataset, retained: RetainedConcept | None) -> str | None:
-    """Name of the judge that must agree with the first for an image to show something; None outside nano's world."""
-    if not in_nano_world(dataset):
-        return None
-    return "nano-style-b" if _is_style(dataset, retained) else "nano-object-c"
-
-
-@dataclass
-class EvaluationJudges:
-    """The judges of one dataset. The concept's is loaded at once, so that a wrong name costs no rendering.
-
-    ``judge`` is the concept's, by name (None: ``default_judge``) with ``weights`` (None: its own), or a ``Judge``.
-    Those that are loaded here compute on ``device``. Raises ``JudgeError`` for a judge that has no label for the
-    concept.
-    """
-
-    dataset: Dataset
-    judge: str | Judge | None = None
-    weights: str | None = None
-    device: str = "auto"
-    _concept_judges: list[Judge] = field(init=False)
-    """The judge that measures, and the second judge if there is any."""
-    _classifiers: dict[str, Classifier] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.judge is not None and not isinstance(self.judge, str):
-            first = self.judge
-        else:
-            first = self._for_concept(self.concept_judge, self.weights)
-        second = second_judge(self.dataset, None)
-        others = [self._for_concept(second)] if second is not None and second != first.name else []
-        self._concept_judges = [first, *others]
-
-    @property
-    def concept_judge(self) -> str:
+    def __init__(self, dataset: Dataset, judge: str | Judge, weights: str | None, device: str) -> None:
+        self.dataset, self._device = dataset, device
+        self.concept_judge = judge if isinstance(judge, str) else judge.name
         """Name of the concept's judge."""
-        if self.judge is None:
-            return default_judge(self.dataset, None)
-        return self.judge if isinstance(self.judge, str) else self.judge.name
+        self._of_concept = [self._for_concept(judge, weights) if isinstance(judge, str) else judge]
+        """The judge that measures, and in nano's world a second that must agree for an image to show something."""
 
     def can_judge(self, concept: RetainedConcept) -> bool:
         """Whether a classifier has a label for the retained concept."""
@@ -116,13 +55,10 @@ class EvaluationJudges:
         """Everything about the judges of ``prompts`` that decides an outcome, as JSON."""
         settings = []
         if any(prompt.retained is None for prompt in prompts):
-            settings += [judge_settings(judge) for judge in self._concept_judges]
+            settings += [judge_settings(judge) for judge in self._of_concept]
         retained = dict.fromkeys(prompt.retained for prompt in prompts if prompt.retained is not None)
-        classifiers = {judge.name: judge for concept in retained for judge in self._of_retained(concept)}
-        classifiers |= {judge.name: judge for judge in self._of_attributes().values()}
+        classifiers = {judge.name: judge for judge in self._classifiers(retained)}
         settings += [{"judge": name, "judge_hash": judge.weights_hash} for name, judge in sorted(classifiers.items())]
-        if self._clip is not None:
-            settings.append({"judge": "clip", "judge_hash": self._clip.weights_hash})
         return settings
 
     def judge_images(
@@ -137,7 +73,7 @@ class EvaluationJudges:
             rows = [index for index, prompt in enumerate(prompts) if prompt.retained == retained]
             own = [prompts[row] for row in rows]
             if retained is None:
-                columns = [_outcomes(judge, own, images[rows]) for judge in self._concept_judges]
+                columns = [_outcomes(judge, own, images[rows]) for judge in self._of_concept]
             else:
                 columns = [_outcomes(judge, own, images[rows], retained) for judge in self._of_retained(retained)]
             for row, judged in zip(rows, zip(*columns, strict=True), strict=True):
@@ -149,20 +85,9 @@ class EvaluationJudges:
     ) -> list[tuple[AttributeOutcome, ...]]:
         """The attributes of image i, beside what ``prompts[i]`` asks for; outside nano's world none.
 
-        The style is no attribute of the scene if the concept is a style. Raises as ``judge_images`` does.
+        Raises as ``judge_images`` does.
         """
-        judges = self._of_attributes()
-        asked = [find_attributes(prompt.prompt) if judges else {} for prompt in prompts]
-        columns = []
-        for attribute, judge in judges.items():
-            predictions = predict_all(judge, images, [prompt.prompt for prompt in prompts], judge.predict)
-            columns.append(
-                [
-                    AttributeOutcome(attribute, wanted.get(attribute), *seen.top_labels[0])
-                    for wanted, seen in zip(asked, predictions, strict=True)
-                ]
-            )
-        return list(zip(*columns, strict=True)) if columns else [()] * len(prompts)
+        return [()] * len(prompts)
 
     def clip_cosines(
         self, prompts: Sequence[EvaluationPrompt], images: NDArray[np.uint8]
@@ -171,6 +96,140 @@ class EvaluationJudges:
 
         Raises ``JudgeError`` if they are not finite.
         """
+        return [None] * len(prompts)
+
+    @abstractmethod
+    def surrogate(self, prompt: EvaluationPrompt) -> str | None:
+        """What the surrogate prompt names, in nano's world as a label of its judges; None without such a prompt."""
+
+    @abstractmethod
+    def surrogate_label(self, prompt: EvaluationPrompt) -> str | None:
+        """The label by which the concept's judge names the surrogate; None if it has none, or ranks no labels."""
+
+    def note_unnamed_surrogates(self, prompts: Sequence[EvaluationPrompt]) -> None:
+        """Tell the user which surrogates the concept's judge has no label for."""
+        unnamed = {prompt.surrogate for prompt in prompts if prompt.surrogate and self.surrogate_label(prompt) is None}
+        if unnamed:
+            console.note(
+                f"judge {self.concept_judge} has no label for {', '.join(sorted(unnamed))}: whether images show this "
+                "surrogate is not measured"
+            )
+
+    @abstractmethod
+    def _of_retained(self, concept: RetainedConcept) -> list[Classifier]:
+        """The judges of a retained concept, the one that measures first; empty if none can."""
+
+    def _classifiers(self, retained: Iterable[RetainedConcept]) -> list[Classifier]:
+        """All that look at images of ``retained``, or at the scene of any image."""
+        return [judge for concept in retained for judge in self._of_retained(concept)]
+
+    def _for_concept(self, name: str, weights: str | None = None) -> Judge:
+        """A judge of the erased concept; the filter's labels and bounds apply if they mean the same to it."""
+        options = JudgeOptions()
+        if same_labels(self.dataset.judge, name):
+            options = JudgeOptions.from_recorded(dict(self.dataset.judge_options))
+        options = replace(options, weights=weights, device=self._device)
+        return create_judge(self.dataset.concept, self.dataset.model, name, options)
+
+
+def open_judges(
+    dataset: Dataset, judge: str | Judge | None = None, weights: str | None = None, device: str = "auto"
+) -> EvaluationJudges:
+    """The judges of ``dataset``; those that are loaded here compute on ``device``.
+
+    ``judge`` is the concept's, by name with ``weights`` (None: its own), or a ``Judge``; None is the judge that
+    filtered, in nano's world the first of ``measuring_judges``. Raises ``JudgeError`` for a judge that has no label for
+    the concept.
+    """
+    judges = NanoJudges if in_nano_world(dataset) else PhotographJudges
+    return judges(dataset, judge, weights, device)
+
+
+class NanoJudges(EvaluationJudges):
+    """The judges of nano's world: two look for the concept of a prompt, others at the rest of the scene.
+
+    A retained concept's first judge is the one that the user names, if it has the same labels as the default.
+    """
+
+    def __init__(self, dataset: Dataset, judge: str | Judge | None, weights: str | None, device: str) -> None:
+        first, second = measuring_judges(dataset.judge, style=dataset.concept.kind == "style")
+        super().__init__(dataset, first if judge is None else judge, weights, device)
+        if second != self._of_concept[0].name:
+            self._of_concept.append(self._for_concept(second))
+        self._named = judge if isinstance(judge, str) else None
+        self._loaded: dict[str, Classifier] = {}
+
+    def judge_attributes(
+        self, prompts: Sequence[EvaluationPrompt], images: NDArray[np.uint8]
+    ) -> list[tuple[AttributeOutcome, ...]]:
+        """As of every ``EvaluationJudges``. The style is no attribute of the scene if the concept is a style."""
+        asked = [find_attributes(prompt.prompt) for prompt in prompts]
+        columns = []
+        for attribute, judge in self._of_attributes.items():
+            predictions = predict_all(judge, images, [prompt.prompt for prompt in prompts], judge.predict)
+            columns.append(
+                [
+                    AttributeOutcome(attribute, wanted.get(attribute), *seen.top_labels[0])
+                    for wanted, seen in zip(asked, predictions, strict=True)
+                ]
+            )
+        return list(zip(*columns, strict=True))
+
+    def surrogate(self, prompt: EvaluationPrompt) -> str | None:
+        """A thing or style of nano's world."""
+        if prompt.surrogate_prompt is None:
+            return prompt.surrogate
+        if self.dataset.concept.kind == "style":
+            # A surrogate prompt that names no style asks for a plain image.
+            return next(iter(grammar.find_styles([prompt.surrogate])), None) if prompt.surrogate else grammar.PLAIN
+        return next(iter(grammar.find_things([prompt.surrogate])), None) if prompt.surrogate else None
+
+    def surrogate_label(self, prompt: EvaluationPrompt) -> str | None:
+        """The thing or style itself."""
+        return self.surrogate(prompt)
+
+    def _of_retained(self, concept: RetainedConcept) -> list[Classifier]:
+        first, second = measuring_judges(self.dataset.judge, style=concept.family == "style")
+        if self._named is not None and same_labels(self._named, first):
+            first = self._named
+        return [self._classifier(name) for name in dict.fromkeys((first, second))]
+
+    def _classifiers(self, retained: Iterable[RetainedConcept]) -> list[Classifier]:
+        return [*super()._classifiers(retained), *self._of_attributes.values()]
+
+    @cached_property
+    def _of_attributes(self) -> dict[str, Classifier]:
+        """Attribute of the scene → its judge."""
+        names = dict(ATTRIBUTE_JUDGES)
+        if self.dataset.concept.kind == "style":
+            del names["style"]
+        return {attribute: self._classifier(name) for attribute, name in names.items()}
+
+    def _classifier(self, name: str) -> Classifier:
+        if name not in self._loaded:
+            options = JudgeOptions(device=self._device)
+            self._loaded[name] = cast(Classifier, create_judge(None, None, name, options))
+        return self._loaded[name]
+
+
+class PhotographJudges(EvaluationJudges):
+    """The judges of photographs: a retained concept's is the erased concept's judge or ResNet-50 (``RetainedJudges``),
+    and CLIP compares images with their prompts."""
+
+    def __init__(self, dataset: Dataset, judge: str | Judge | None, weights: str | None, device: str) -> None:
+        super().__init__(dataset, dataset.judge if judge is None else judge, weights, device)
+        of_retained = weights_by_judge(weights).get(RETAINED_JUDGE)
+        self._retained_judges = RetainedJudges(self._of_concept[0], weights=of_retained, device=device)
+
+    def settings(self, prompts: Sequence[EvaluationPrompt]) -> list[dict[str, Any]]:
+        """As of every ``EvaluationJudges``, and of CLIP."""
+        clip = [] if self._clip is None else [{"judge": "clip", "judge_hash": self._clip.weights_hash}]
+        return [*super().settings(prompts), *clip]
+
+    def clip_cosines(
+        self, prompts: Sequence[EvaluationPrompt], images: NDArray[np.uint8]
+    ) -> list[tuple[float, float] | None]:
+        """As of every ``EvaluationJudges``."""
         cosines: list[tuple[float, float] | None] = [None] * len(prompts)
         rows = [index for index, prompt in enumerate(prompts) if prompt.target_prompt and prompt.surrogate_prompt]
         if not rows or self._clip is None:
@@ -185,90 +244,31 @@ class EvaluationJudges:
         return cosines
 
     def surrogate(self, prompt: EvaluationPrompt) -> str | None:
-        """What the surrogate prompt names, in nano's world as a label of its judges; None without such a prompt."""
-        if prompt.surrogate_prompt is None or not in_nano_world(self.dataset):
-            return prompt.surrogate
-        if self.dataset.concept.kind == "style":
-            # A surrogate prompt that names no style asks for a plain image.
-            return next(iter(grammar.find_styles([prompt.surrogate])), None) if prompt.surrogate else grammar.PLAIN
-        return next(iter(grammar.find_things([prompt.surrogate])), None) if prompt.surrogate else None
+        """As the dataset names it."""
+        return prompt.surrogate
 
     def surrogate_label(self, prompt: EvaluationPrompt) -> str | None:
-        """The label by which the concept's judge names the surrogate; None if it has none, or ranks no labels."""
-        surrogate, judge = self.surrogate(prompt), self._concept_judges[0]
-        if surrogate is None or in_nano_world(self.dataset):
-            return surrogate
-        if not isinstance(judge, Classifier):
+        """A label of the concept's judge."""
+        judge = self._of_concept[0]
+        if prompt.surrogate is None or not isinstance(judge, Classifier):
             return None
-        index = judge.class_index(surrogate)
+        index = judge.class_index(prompt.surrogate)
         return judge.labels[index] if index is not None else None
 
-    def note_unnamed_surrogates(self, prompts: Sequence[EvaluationPrompt]) -> None:
-        """Tell the user which surrogates the concept's judge has no label for."""
-        unnamed = {prompt.surrogate for prompt in prompts if prompt.surrogate and self.surrogate_label(prompt) is None}
-        if unnamed:
-            console.note(
-                f"judge {self.concept_judge} has no label for {', '.join(sorted(unnamed))}: whether images show this "
-                "surrogate is not measured"
-            )
+    def _of_retained(self, concept: RetainedConcept) -> list[Classifier]:
+        judge = self._retained_judges.of(concept.name)
+        return [] if judge is None else [judge]
 
     @cached_property
     def _clip(self) -> "Encoder | None":
-        """OpenAI's ViT-B/32 outside nano's world, if it is here or can be downloaded."""
+        """OpenAI's ViT-B/32, if it is here or can be downloaded."""
         from ecgvf.judges.clip import Encoder
 
-        if in_nano_world(self.dataset):
-            return None
         try:
-            return Encoder(device=self.device)
+            return Encoder(device=self._device)
         except JudgeError as error:
             console.note(f"no CLIP similarity is measured: {error}")
             return None
-
-    def _for_concept(self, name: str, weights: str | None = None) -> Judge:
-        """A judge of the erased concept; the filter's labels and bounds apply if they mean the same to it."""
-        filter_judge, judge = (_FAMILIES.get(each, each) for each in (self.dataset.judge, name))
-        options = JudgeOptions()
-        if filter_judge == judge:
-            options = JudgeOptions.from_recorded(dict(self.dataset.judge_options))
-        options = replace(options, weights=weights, device=self.device)
-        return create_judge(self.dataset.concept, self.dataset.model, name, options)
-
-    @cached_property
-    def _photograph_judges(self) -> RetainedJudges:
-        weights = weights_by_judge(self.weights).get(RETAINED_JUDGE)
-        return RetainedJudges(self._concept_judges[0], weights=weights, device=self.device)
-
-    def _of_retained(self, concept: RetainedConcept) -> list[Classifier]:
-        if not in_nano_world(self.dataset):
-            judge = self._photograph_judges.of(concept.name)
-            return [] if judge is None else [judge]
-        first = default_judge(self.dataset, concept)
-        if isinstance(self.judge, str) and _FAMILIES.get(self.judge, self.judge) == _FAMILIES.get(first, first):
-            first = self.judge
-        names = dict.fromkeys((first, second_judge(self.dataset, concept)))
-        return [self._classifier(name) for name in names if name is not None]
-
-    def _of_attributes(self) -> dict[str, Classifier]:
-        if not in_nano_world(self.dataset):
-            return {}
-        is_style = self.dataset.concept.kind == "style"
-        return {
-            attribute: self._classifier(name)
-            for attribute, name in ATTRIBUTE_JUDGES.items()
-            if not (is_style and attribute == "style")
-        }
-
-    def _classifier(self, name: str) -> Classifier:
-        if name not in self._classifiers:
-            weights = self.weights if name == self.concept_judge else None
-            options = JudgeOptions(weights=weights, device=self.device)
-            self._classifiers[name] = cast(Classifier, create_judge(None, None, name, options))
-        return self._classifiers[name]
-
-
-def _is_style(dataset: Dataset, retained: RetainedConcept | None) -> bool:
-    return (retained.family if retained is not None else dataset.concept.kind) == "style"
 
 
 def _outcomes(

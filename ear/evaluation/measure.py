@@ -19,11 +19,9 @@ from ear.evaluation.images import evaluation_images, shards
 from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.outcomes import STAGE, Condition, Outcome, Sample
 from ear.evaluation.prompts import EvaluationPrompt
-from ear.evaluation.submitted_images import SubmittedImages
 from ear.evaluation.teacher_forcing import negative_log_likelihood, token_agreement
 from ear.method.open_adapter import AnyAdapter
 from ear.method.precision import training_dtype
-from ear.method.prompt_recipes import PromptAdapter
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.files import JSON
 from ecgvf.core.png import decode
@@ -65,7 +63,7 @@ class Measurement:
     model: JanusModel
     dataset: Dataset
     judges: EvaluationJudges
-    adapter: AnyAdapter | SubmittedImages
+    adapter: AnyAdapter
     adapter_hash: str
     batch_size: int | None = None
 
@@ -144,10 +142,14 @@ class Measurement:
         rendered = prompts
         # Prompts that are an attack by themselves are not the dataset's.
         own = series.sample != "attack" or attack is not None
-        rewrites = isinstance(self.adapter, PromptAdapter) and self.adapter.rewrites
-        if series.tuned and own and rewrites:  # the surrogate prompt, which the dataset's writer wrote
+        if series.tuned and own and self.adapter.rewrites:  # the surrogate prompt, which the dataset's writer wrote
             rendered = [replace(prompt, prompt=prompt.surrogate_prompt or prompt.prompt) for prompt in prompts]
-        images = self._images(series, rendered, attack)
+        if series.tuned:
+            images = self.tuned_images(rendered, series.sampling, attack)
+        else:
+            images = evaluation_images(
+                self.store, self.model, self.dataset, rendered, series.sampling, batch_size=self.batch_size
+            )
         settings = {
             "pictures": images.fingerprint,
             "reference": reference.fingerprint if reference is not None else None,
@@ -178,18 +180,18 @@ class Measurement:
         stage_set.finish({"outcomes": len(prompts)}, current=False)
         return stage_set.records(Outcome), images
 
-    def _images(self, series: _Series, prompts: Sequence[EvaluationPrompt], attack: FittedAttack | None) -> StageSet:
-        adapter = self.adapter if series.tuned else None
-        if isinstance(adapter, SubmittedImages):
-            return adapter.stage_set(ConceptRun(self.store, self.dataset.concept), prompts, self.model.image_size)
+    def tuned_images(
+        self, prompts: Sequence[EvaluationPrompt], sampling: Sampling, attack: FittedAttack | None
+    ) -> StageSet:
+        """The tuned model's images of ``prompts``, under ``attack`` if given; a finished set."""
         return evaluation_images(
             self.store,
             self.model,
             self.dataset,
             prompts,
-            series.sampling,
-            adapter=adapter,
-            adapter_hash=self.adapter_hash if series.tuned else None,
+            sampling,
+            adapter=self.adapter,
+            adapter_hash=self.adapter_hash,
             attack=attack,
             batch_size=self.batch_size,
         )
@@ -213,7 +215,7 @@ class Measurement:
         likely = [prompt.surrogate_prompt or prompt.prompt for prompt in prompts]
         # Submitted images have no image tokens.
         nll = negative_log_likelihood(self.model, likely, vq_ids) if vq_ids.size else [None] * len(prompts)
-        agreement = self._agreement(prompts, frozen, series.sampling)
+        agreement = self.agreement(prompts, frozen, series.sampling)
         return [
             Outcome(
                 id=prompt.id,
@@ -243,13 +245,13 @@ class Measurement:
             for index, prompt in enumerate(prompts)
         ]
 
-    def _agreement(
+    def agreement(
         self, prompts: Sequence[EvaluationPrompt], frozen: Sequence[Sequence[int]] | None, sampling: Sampling
     ) -> list[float | None]:
         """Token agreement along the ``frozen`` model's images; None for prompts of the erased concept."""
         agreement: list[float | None] = [None] * len(prompts)
         retained = [index for index, prompt in enumerate(prompts) if prompt.retained is not None]
-        if frozen is not None and retained and not isinstance(self.adapter, SubmittedImages):
+        if frozen is not None and retained:
             vq_ids: NDArray[np.int64] = np.array([frozen[index] for index in retained], dtype=np.int64)
             texts, seeds = [prompts[index].prompt for index in retained], [prompts[index].seed for index in retained]
             with self.adapter.active(self.model) as tuned:

@@ -1,6 +1,6 @@
 """The result of an evaluation: its outcomes, the figures computed from them, and its file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +13,10 @@ from ear.evaluation.attack_figures import AttackRow, PromptClass, attack_rows
 from ear.evaluation.attack_table import attack_caption, attack_table
 from ear.evaluation.contact_sheets import write_attack_sheet, write_contact_sheet
 from ear.evaluation.fidelity.measure import Fidelity
-from ear.evaluation.figures import FigureRow
+from ear.evaluation.figures import SEEDS, FigureRow
 from ear.evaluation.not_measured import NotMeasured
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_outcomes, selected, write_outcomes
-from ear.evaluation.table import text
+from ear.evaluation.table import BY_CONCEPT, BY_SAMPLING, BY_WORDING, text
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.figures import Figure, proportion
 from ecgvf.core.records import EvaluationSplit
@@ -24,6 +24,17 @@ from ecgvf.core.shard_set import versions
 
 LAST_EVALUATION = "evaluation.parquet"
 """Name of the file, beside an adapter, in which `ear eval` leaves its last evaluation, without images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows that are shown together."""
+
+    title: str
+    """Of a section of the table."""
+    rows: Sequence[FigureRow]
+    key: str | None = None
+    """In JSON; None: there they have another form."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +97,9 @@ class Evaluation:
         return figures.lost(self.outcomes)
 
     @cached_property
-    def groups(self) -> list[FigureRow]:
+    def retention_by_group(self) -> list[FigureRow]:
         """What the groups of retained concepts kept, and all of them pooled."""
-        return figures.retention(self.outcomes)
+        return figures.retention_by_group(self.outcomes)
 
     @cached_property
     def by_wording(self) -> list[FigureRow]:
@@ -121,6 +132,21 @@ class Evaluation:
         """1 - share after / share before; undefined if the concept was absent before."""
         return figures.erasure_rate(self.outcomes)
 
+    @property
+    def parts(self) -> list[Part]:
+        """All rows, without those of attacks, in the order of the table."""
+        return [
+            Part(self.concept, self.replacement, "replacement"),
+            Part("scene", self.scene, "scene"),
+            Part(BY_WORDING, self.by_wording, "by_wording"),
+            Part(BY_SAMPLING, self.by_sampling, "by_sampling"),
+            Part(f"{SEEDS} seeds of a prompt", self.in_any_seed, "in_any_seed"),
+            Part("retained concepts", self.retention_by_group, "groups"),
+            Part("understanding", self.understanding, "understanding"),
+            Part("general captions", () if self.fidelity is None else self.fidelity.rows),
+            Part(BY_CONCEPT, self.retention_by_concept),
+        ]
+
     def json(self) -> dict[str, Any]:
         """As ``ear eval --json`` prints it."""
         files = [str(file) for file in self.adapters]
@@ -150,16 +176,10 @@ class Evaluation:
             ],
             "neighbours": _before_after(figures.retained(self.outcomes, neighbours)),
             "unrelated": _before_after(figures.retained(self.outcomes, set(self.families) - neighbours)),
-            "groups": [row.json() for row in self.groups],
             "not_measured": [each.json() for each in self.not_measured],
             "retention_ratio": figures.retention_ratio(self.outcomes).json(),
-            "replacement": [row.json() for row in self.replacement],
-            "scene": [row.json() for row in self.scene],
-            "understanding": [row.json() for row in self.understanding],
-            "by_wording": [row.json() for row in self.by_wording],
-            "by_sampling": [row.json() for row in self.by_sampling],
+            **{part.key: [row.json() for row in part.rows] for part in self.parts if part.key is not None},
             "paper": self.fidelity.json() if self.fidelity is not None else None,
-            "in_any_seed": [row.json() for row in self.in_any_seed],
             "attacks": [row.json() for row in self.attacks],
             "classes": [each.json() for each in self.classes],
         }

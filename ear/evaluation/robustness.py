@@ -25,15 +25,14 @@ from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.contact_sheets import write_attack_sheet
 from ear.evaluation.control_tokens import class_outcomes
 from ear.evaluation.images import evaluation_images, renderable
-from ear.evaluation.judges import EvaluationJudges
+from ear.evaluation.judges import open_judges
 from ear.evaluation.measure import Measurement
 from ear.evaluation.openings import open_split
 from ear.evaluation.outcomes import Outcome, write_outcomes
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_prompts
-from ear.evaluation.submitted_images import SubmittedImages
 from ear.method.open_adapter import check_concept, files_hash, open_adapter
+from ear.method.oracle import ORACLE_FILE, oracle_facts, read_oracle
 from ear.method.pairs import accepted_pairs, training_pairs, training_records
-from ear.method.retrained import TRAINING, read_retrained, retrained_facts
 from ear.retained_concepts import RetainedConcept, retained_concepts
 from ecgvf.core import console, seeds
 from ecgvf.core.concepts import Concept
@@ -55,11 +54,13 @@ EXAMPLES = max(attack.examples_used for attack in KINDS.values())
 
 
 @dataclass(frozen=True, slots=True)
-class Oracle:
-    """A model that never knew the concept, and the absent concept, if its folder names any."""
+class Controls:
+    """What an attack is compared with."""
 
-    measurement: Measurement
+    oracle: Measurement
+    """Measures the oracle in place of the tuned model."""
     absent: RetainedConcept | None
+    """The absent concept, if the oracle's folder names any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,11 +148,11 @@ def attack(
     Raises ``AdapterError``, ``DatasetError``, ``DeviceFailed``, ``JudgeError``, ``ModelError``, ``SettingsError``.
     """
     with device_errors(model.device, "attack"):
-        judges = EvaluationJudges(dataset, settings.judge, settings.weights, str(model.device))
+        judges = open_judges(dataset, settings.judge, settings.weights, str(model.device))
         adapter = open_adapter(model, files)
         check_concept(adapter.concepts, dataset.concept.name, files[0])
         measurement = Measurement(store, model, dataset, judges, adapter, files_hash(files))
-        oracle = find_oracle(measurement, settings.oracle) if settings.oracle is not None else None
+        controls = find_controls(measurement, settings.oracle) if settings.oracle is not None else None
         if prompt_set is None:
             check_attacks(model, dataset, settings.budgets)
             prompts = concept_prompts(dataset, settings.split, settings.prompts, settings.seed)
@@ -161,16 +162,16 @@ def attack(
         test_openings = open_split(store, dataset, settings.split, measurement.adapter_hash, recipe)
         if prompt_set is None:
             outcomes = measurement.outcomes(prompts, ceiling=False)
-            outcomes += attack_outcomes(measurement, prompts, settings.budgets, settings.seed, settings.split, oracle)
+            outcomes += attack_outcomes(measurement, prompts, settings.budgets, settings.seed, settings.split, controls)
         else:
-            outcomes = class_outcomes(measurement, oracle.measurement if oracle else None, prompts, prompt_set.name)
+            outcomes = class_outcomes(measurement, controls.oracle if controls else None, prompts, prompt_set.name)
     return Robustness(
         concept=dataset.concept.name,
         unsafe=dataset.concept.unsafe,
         model=model.name,
         adapters=tuple(files),
-        oracle=str(settings.oracle) if oracle is not None else None,
-        absent=oracle.absent.name if oracle is not None and oracle.absent is not None else None,
+        oracle=str(settings.oracle) if controls is not None else None,
+        absent=controls.absent.name if controls is not None and controls.absent is not None else None,
         judge=judges.concept_judge,
         split=settings.split,
         test_openings=test_openings,
@@ -184,7 +185,7 @@ def check_settings(
     model: JanusModel, dataset: Dataset, settings: AttackSettings, prompt_set: PromptTable | None = None
 ) -> None:
     """Find what is wrong before a model is loaded: ``model`` may be without weights. Raises as ``attack`` does."""
-    EvaluationJudges(dataset, settings.judge, settings.weights, "cpu")
+    open_judges(dataset, settings.judge, settings.weights, "cpu")
     if settings.oracle is not None:
         check_oracle(dataset.concept, settings.oracle)
     if prompt_set is None:
@@ -200,30 +201,32 @@ def check_oracle(concept: Concept, folder: Path) -> None:
     ``concept``."""
     if not folder.is_dir():
         raise SettingsError(f"--oracle {folder}: there is no such folder; name one with a model")
-    left_out = [name for name in str(retrained_facts(folder)["concept"]).split("+") if name]
-    if (folder / TRAINING).is_file() and not {concept.name, *concept.labels("nano")} & set(left_out):
+    left_out = [name for name in str(oracle_facts(folder)["concept"]).split("+") if name]
+    if (folder / ORACLE_FILE).is_file() and not {concept.name, *concept.labels("nano")} & set(left_out):
         without = f"without {', '.join(left_out)}, but " if left_out else ""
         raise AdapterError(f"{folder} was trained {without}with {concept.name}: name an oracle of {concept.name}")
 
 
-def find_oracle(measurement: Measurement, folder: Path) -> Oracle:
-    """The oracle in ``folder``; a note if the folder does not say what its training left out.
+def find_controls(measurement: Measurement, folder: Path) -> Controls:
+    """The oracle in ``folder``, and the absent concept; a note if the folder does not say what its training left out.
 
     Raises ``SettingsError`` and ``AdapterError`` as ``check_oracle`` does.
     """
     concept = measurement.dataset.concept
     check_oracle(concept, folder)
-    retrained = read_retrained(measurement.model, folder)
+    oracle = read_oracle(measurement.model, folder)
     known = {concept.name, *concept.labels("nano")}
-    if not (folder / TRAINING).is_file():
-        console.note(f"{folder} has no {TRAINING}: whether the model was trained without {concept.name} is not known")
+    if not (folder / ORACLE_FILE).is_file():
+        console.note(
+            f"{folder} has no {ORACLE_FILE}: whether the model was trained without {concept.name} is not known"
+        )
     absent = [
         each
         for each in retained_concepts(measurement.dataset)
-        if each.name in retrained.concepts and each.name not in known and measurement.judges.can_judge(each)
+        if each.name in oracle.concepts and each.name not in known and measurement.judges.can_judge(each)
     ]
-    of_oracle = replace(measurement, adapter=retrained, adapter_hash=retrained.other.fingerprint)
-    return Oracle(of_oracle, absent[0] if absent else None)
+    of_oracle = replace(measurement, adapter=oracle, adapter_hash=oracle.other.fingerprint)
+    return Controls(of_oracle, absent[0] if absent else None)
 
 
 def check_attacks(model: JanusModel, dataset: Dataset, budgets: Mapping[Kind, int]) -> None:
@@ -247,7 +250,7 @@ def attack_outcomes(
     budgets: Mapping[Kind, int],
     seed: int,
     split: EvaluationSplit,
-    oracle: Oracle | None,
+    controls: Controls | None,
 ) -> list[Outcome]:
     """The outcomes of ``prompts`` under each attack, by the tuned model and by the oracle.
 
@@ -259,14 +262,13 @@ def attack_outcomes(
     outcomes = []
     for kind, budget in budgets.items():
         attacked = [(measurement, concept, examples, prompts)]
-        if oracle is not None:
-            attacked.append((oracle.measurement, concept, examples, prompts))
-            if oracle.absent is not None:
-                absent = _examples(measurement, oracle.absent, seed)
-                of_absent = retained_prompts([oracle.absent], split, len(prompts), seed)
-                attacked.append((oracle.measurement, oracle.absent.name, absent, of_absent))
+        if controls is not None:
+            attacked.append((controls.oracle, concept, examples, prompts))
+            if controls.absent is not None:
+                absent = _examples(measurement, controls.absent, seed)
+                of_absent = retained_prompts([controls.absent], split, len(prompts), seed)
+                attacked.append((controls.oracle, controls.absent.name, absent, of_absent))
         for each, name, known, reported in attacked:
-            assert not isinstance(each.adapter, SubmittedImages)  # they have the default figures alone
             fitted = fit(
                 ConceptRun(each.store, each.dataset.concept),
                 each.model,

@@ -48,7 +48,7 @@ class EvaluationSettings:
     seed: int = 0
     """Decides prompts and images, independent of filtering."""
     judge: str | Judge | None = None
-    """The erased concept's judge (None: ``judges.default_judge``)."""
+    """The erased concept's judge (None: ``judges.open_judges``)."""
     weights: str | None = None
     """Weights of a judge given by name (None: its own)."""
     batch_size: int | None = None

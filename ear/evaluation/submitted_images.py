@@ -1,6 +1,7 @@
 """Images that another method rendered, in a folder as ``ear generate --prompts`` writes it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,14 +10,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ear.evaluation.attacks.fit import FittedAttack
 from ear.evaluation.images import SCHEMA, STAGE, shards
+from ear.evaluation.measure import Measurement
 from ear.evaluation.prompts import EvaluationPrompt
 from ear.prompt_images import INDEX
-from ecgvf.core.errors import DatasetError
+from ecgvf.core.errors import DatasetError, SettingsError
 from ecgvf.core.png import decode, encode
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.stage_set import StageSet
+from ecgvf.janus import JanusModel, Sampling
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class SubmittedImages:
     concept: str
     hash: str
     """Hash of the files, 16 hex digits."""
+    rewrites = False
+    """Prompts stay as they are."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -39,6 +45,10 @@ class SubmittedImages:
     def concepts(self) -> list[str]:
         """The concept that its method erased."""
         return [self.concept]
+
+    def active(self, model: JanusModel) -> AbstractContextManager[JanusModel]:
+        """Raise ``SettingsError``: nothing else can be asked of the method."""
+        raise SettingsError(f"{self.name}: images of the prompts alone cannot have figures that need a model")
 
     def stage_set(self, run: ConceptRun, prompts: Sequence[EvaluationPrompt], size: int) -> StageSet:
         """A finished set with an image per prompt, ``size`` pixels wide and high, without image tokens.
@@ -98,3 +108,22 @@ class SubmittedImages:
                 f"{file} has no columns prompt, seed and image: `ear generate --prompts` writes them"
             ) from error
         return {(row["prompt"], row["seed"]): row["image"] for row in rows if row["image"] is not None}
+
+
+@dataclass(frozen=True)
+class SubmittedMeasurement(Measurement):
+    """A measurement of images that another method rendered, without what needs image tokens."""
+
+    adapter: SubmittedImages
+
+    def tuned_images(
+        self, prompts: Sequence[EvaluationPrompt], sampling: Sampling, attack: FittedAttack | None
+    ) -> StageSet:
+        """The submitted images of ``prompts``. Raises as ``SubmittedImages.stage_set`` does."""
+        return self.adapter.stage_set(ConceptRun(self.store, self.dataset.concept), prompts, self.model.image_size)
+
+    def agreement(
+        self, prompts: Sequence[EvaluationPrompt], frozen: Sequence[Sequence[int]] | None, sampling: Sampling
+    ) -> list[float | None]:
+        """None for every prompt."""
+        return [None] * len(prompts)

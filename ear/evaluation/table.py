@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 from rich.table import Table
 
-from ear.evaluation.figures import POOLED, SEEDS, FigureRow
+from ear.evaluation.figures import POOLED, FigureRow
 from ear.evaluation.openings import openings_text
 from ear.method.recipes import PROMPT_REWRITE
 from ear.tables import rows_as_csv
@@ -40,9 +40,10 @@ NAMES = {
 }
 """Figure → its name in a table."""
 
-_BY_SAMPLING = "other guidance and temperature"
-_BY_CONCEPT = "one by one, the worst first"
-"""Titles of sections whose rows have names of their own."""
+BY_WORDING = "by class of prompts"
+BY_SAMPLING = "other guidance and temperature"
+BY_CONCEPT = "one by one, the worst first"
+"""Titles of sections that are unlike the others."""
 
 Differences = Sequence[Sequence[FigureRow]]
 
@@ -75,9 +76,9 @@ def sections(evaluations: "Sequence[Evaluation]", differences: Differences = ())
 
     def line(title: str, rows: Sequence[FigureRow]) -> list[str]:
         first = rows[0]
-        if title == _BY_CONCEPT:
+        if title == BY_CONCEPT:
             return _line(first.group, rows, changes, [each.get(first.group) is True for each in lost], ceiling=ceiling)
-        name = _sampled(first) if title == _BY_SAMPLING else _name(first)
+        name = _sampled(first) if title == BY_SAMPLING else _name(first)
         return _line(name, rows, changes, ceiling=ceiling)
 
     found = [(title, [line(title, rows) for rows in _by_figure([each[title] for each in parts])]) for title in parts[0]]
@@ -86,18 +87,10 @@ def sections(evaluations: "Sequence[Evaluation]", differences: Differences = ())
 
 def _parts(evaluation: "Evaluation") -> dict[str, Sequence[FigureRow]]:
     """Title of a section → its rows."""
-    return {
-        evaluation.concept: evaluation.replacement,
-        "scene": evaluation.scene,
-        # The default figures have classes, too, but few prompts of each.
-        "by class of prompts": evaluation.by_wording if evaluation.by_sampling else (),
-        _BY_SAMPLING: evaluation.by_sampling,
-        f"{SEEDS} seeds of a prompt": evaluation.in_any_seed,
-        "retained concepts": evaluation.groups,
-        "understanding": evaluation.understanding,
-        "general captions": _fidelity_rows(evaluation),
-        _BY_CONCEPT: evaluation.retention_by_concept,
-    }
+    parts = {part.title: part.rows for part in evaluation.parts}
+    if not evaluation.by_sampling:
+        parts[BY_WORDING] = ()  # the default figures have classes, too, but few prompts of each
+    return parts
 
 
 def evaluation_table(evaluations: "Sequence[Evaluation]", names: Sequence[str], differences: Differences = ()) -> Table:
@@ -146,10 +139,6 @@ def document(
     columns = [*map(markdown.escape, header(evaluations, names))]
     page = tabulate(rows, columns, tablefmt="github", disable_numparse=True)
     return "\n\n".join([page, *map(markdown.escape, notes)])
-
-
-def _fidelity_rows(evaluation: "Evaluation") -> Sequence[FigureRow]:
-    return () if evaluation.fidelity is None else evaluation.fidelity.rows
 
 
 def _by_figure(rows: Sequence[Sequence[FigureRow]]) -> list[list[FigureRow]]:

@@ -8,5 +8,5 @@ tuned, lora             the modules that an adapter changes
 facts                   what an adapter's file says of it
 several, cost           datasets of several concepts in one; what `ear train --dry-run` counts
 released…               the released loop, and its weights
-prompt_recipes, retrained    stand in for an adapter; open_adapter opens all three
+prompt_recipes, oracle  stand in for an adapter; open_adapter opens all three
 """

@@ -35,6 +35,8 @@ class Adapter:
     modules: Mapping[str, TunedModule]
     facts: Mapping[str, Any]
     """The facts of the training, as saved with the weights (``saved_facts``); empty during training."""
+    rewrites = False
+    """Prompts stay as they are."""
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:

@@ -2,11 +2,12 @@
 
 import secrets
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-from ear.method.adapter import Adapter
-from ear.method.open_adapter import AnyAdapter
-from ear.method.retrained import RetrainedModel
+from ear.method import adapter
+from ear.method.open_adapter import is_prompt_adapter
+from ear.method.oracle import MODEL_FILE
 from ecgvf.core.errors import AdapterError
 from ecgvf.janus import JanusModel
 
@@ -17,20 +18,22 @@ def check_new(folder: Path) -> None:
         raise AdapterError(f"--merged {folder} is not empty: name a new folder")
 
 
-def export_merged(model: JanusModel, adapter: AnyAdapter, folder: Path) -> None:
-    """Write the tuned model to ``folder``, which appears whole or not at all.
+def export_merged(model: JanusModel, files: Sequence[Path], folder: Path) -> None:
+    """Write ``model``, tuned by the stacked adapters in ``files``, to ``folder``, which appears whole or not at all.
 
-    Raises ``AdapterError`` for an adapter without weights or that is a whole model, and as ``check_new`` does.
+    Raises ``AdapterError`` as ``open_adapter`` does, for an adapter without weights or that is a whole model, and as
+    ``check_new`` does.
     """
-    if isinstance(adapter, RetrainedModel):
-        raise AdapterError(f"{adapter.other.path} is a whole model already: copy its folder")
-    if not isinstance(adapter, Adapter):
-        raise AdapterError("the adapter has no weights, it only changes prompts: there is nothing to merge")
+    for file in files:
+        if file.name == MODEL_FILE:
+            raise AdapterError(f"{file.parent} is a whole model already: copy its folder")
+        if is_prompt_adapter(file):
+            raise AdapterError(f"{file} has no weights, it only changes prompts: there is nothing to merge")
     check_new(folder)
     # Copies: some weights share memory with others (ecgvf/janus/fused.py), which safetensors refuses. On the CPU: a GPU
     # may not hold the model twice.
     weights = {name: weight.detach().to("cpu", copy=True) for name, weight in model.model.state_dict().items()}
-    for name, module in adapter.modules.items():
+    for name, module in adapter.stack(model, files).modules.items():
         weights[f"model.language_model.{name}.weight"] = module.weight.detach().to("cpu", model.dtype)
     folder = folder.resolve()  # "." has no name
     new = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")

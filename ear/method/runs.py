@@ -21,7 +21,7 @@ import torch
 
 from ear.method.lora import CONFIG as LORA_CONFIG
 from ear.method.lora import LORA_FILE
-from ear.method.retrained import MODEL_FILE
+from ear.method.oracle import MODEL_FILE
 from ecgvf.core import console
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.files import pretty_json, require_local, stream_atomic, write_atomic
@@ -169,7 +169,7 @@ def newest(store: Store, concept: str, dataset: str | None = None) -> TrainingRu
 
 
 def find_adapter(store: Store, name: str) -> Path:
-    """The adapter file that ``name`` names: a file, the folder of a run or of a retrained model, the name of a run in
+    """The adapter file that ``name`` names: a file, the folder of a run or of an oracle, the name of a run in
     this store, or hub:OWNER/NAME, a repository on the Hub, which is downloaded.
 
     Raises ``AdapterError`` if there is none, ``HubError``.

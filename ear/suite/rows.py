@@ -1,7 +1,4 @@
-"""The rows of a suite's table: one per concept, model or method, figure, group and class.
-
-To show another figure of the outcomes in the table, add its ``FigureRow`` to ``table_rows``.
-"""
+"""The rows of a suite's table: one per concept, model or method, figure, group and class."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -41,17 +38,7 @@ def table_rows(facts: JSON, method: str, results: Sequence[CellResult], *, with_
     answered = [answer for result in list(by_adapter.values())[::-1] for answer in result.answered]
     facts = {**facts, **_seeds(results)}
     main = outcomes[0]
-    figure_rows = [
-        *figures.replacement(outcomes),
-        *figures.scene(outcomes),
-        *figures.retention(outcomes),
-        *figures.understanding(answered, main.guidance, main.temperature),
-        *figures.retention_by_concept(outcomes),
-        *figures.by_wording(outcomes),
-        *figures.replacement_by_sampling(outcomes),
-        *figures.concept_in_any_seed(outcomes),
-    ]
-    rows = [row for figure_row in figure_rows for row in _rows(figure_row, method, facts)]
+    rows = [row for figure in figures.all_rows(outcomes, answered) for row in _rows(figure, method, facts)]
     shape = {"guidance": main.guidance, "temperature": main.temperature, "judge": None}
     if with_goals:
         rows += [

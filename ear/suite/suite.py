@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate
 from ear.evaluation.attack_figures import PromptClass
-from ear.evaluation.judges import nano_weights
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_facts, read_outcomes, selected, write_outcomes
 from ear.method.erase import erase
 from ear.method.recipes import find
@@ -41,6 +40,7 @@ from ecgvf.core.store import Store
 from ecgvf.engine import Engine, ThisProcess, local_engine
 from ecgvf.janus import JanusModel, load
 from ecgvf.janus.loading import fingerprint as model_fingerprint
+from ecgvf.judges.nano import nano_weights
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.default_counts import PROMPTS_PER_CALL
 from ecgvf.world import grammar

@@ -21,6 +21,43 @@ from ecgvf.judges.judge import Criterion
 from ecgvf.judges.weights import file_hash
 from ecgvf.world.networks import load_network, preprocess
 
+ATTRIBUTE_JUDGES = {
+    "sky": "nano-sky",
+    "ground": "nano-ground",
+    "companion": "nano-companion",
+    "style": "nano-style-b",
+}
+"""Attribute of the scene → its judge."""
+
+_FIRST = {
+    "nano-object-b": "nano-object-a",
+    "nano-object-c": "nano-object-a",
+    "nano-style-b": "nano-style",
+}
+"""Judge → the judge whose labels it shares."""
+
+
+def measuring_judges(filter_judge: str, *, style: bool) -> tuple[str, str]:
+    """The judge that measures whether an image shows a style or a thing, and the second judge, which must agree with it
+    for the image to show anything.
+
+    The first is not ``filter_judge``, which selected the data, as far as there is a choice.
+    """
+    if style:
+        return "nano-style", "nano-style-b"
+    return "nano-object-a" if filter_judge == "nano-object-b" else "nano-object-b", "nano-object-c"
+
+
+def same_labels(judge: str, other: str) -> bool:
+    """Whether labels and bounds mean the same to both judges: they are equal, or nano's judges of the same labels."""
+    return _FIRST.get(judge, judge) == _FIRST.get(other, other)
+
+
+def nano_weights() -> dict[str, str]:
+    """Judge of nano's world, without "nano-" → a hash of its weights."""
+    files = sorted((data_dir() / "nano" / "judges").glob("*/model.safetensors"))
+    return {file.parent.name: file_hash(file) for file in files}
+
 
 class NanoJudge(Classifier):
     """The judge ``nano-VARIANT``.

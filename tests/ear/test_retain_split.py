@@ -131,7 +131,7 @@ def test_a_concept_of_each_kind_has_something_to_keep(
         prompts_per_concept=1, prompts_per_other=1, weights=classifier if dataset.concept.kind == "style" else None
     )
     found = evaluate(run.store, tiny, dataset, [trained.adapter], settings)
-    assert {row.group for row in found.groups} == {"rehearsed", "pooled"}
+    assert {row.group for row in found.retention_by_group} == {"rehearsed", "pooled"}
     # A detector measures no retained concept, so nothing says how confident it is of an intact image.
     confident = dataset.concept.kind != "nudity"
     assert ("shows_something" in {row.figure for row in found.replacement}) == confident
@@ -150,7 +150,7 @@ def test_without_a_retain_split_the_captions_that_ship_are_rehearsed_and_measure
     assert trained.facts["rehearsed_concepts"] == sorted(sorted(others, key=str.casefold)[::2][:4])
     settings = EvaluationSettings(prompts_per_concept=1, prompts_per_other=1)
     found = evaluate(tench.store, tiny, dataset, [trained.adapter], settings)
-    assert {row.group for row in found.groups} >= {"neighbours", "rehearsed", "unrehearsed", "pooled"}
+    assert {row.group for row in found.retention_by_group} >= {"neighbours", "rehearsed", "unrehearsed", "pooled"}
 
 
 def test_rehearsed_and_measured_captions_differ(tench: Run) -> None:

@@ -37,7 +37,7 @@ from tools.nano.world import STYLES, Scene, things
 VISION_STEPS = 1500
 QUESTIONS = 512
 FACTS = "oracle.json"
-"""In the model's folder: what training left out, which ``ear`` reads (ear/method/retrained.py)."""
+"""In the model's folder: what training left out, which ``ear`` reads (ear/method/oracle.py)."""
 
 
 def train_oracle(

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ear.cli import app
+from ear.evaluation import figures
 from ear.evaluation.comparison import comparison_json, differences, same_groups, same_tasks
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, write_outcomes
 from ear.evaluation.result import Evaluation
@@ -161,13 +162,22 @@ def test_the_full_figures_are_shown_by_class_by_sampling_and_for_any_seed() -> N
     assert not any(title.startswith("by class") for title, _ in sections([of(1)]))
 
 
+def test_an_evaluation_shows_every_figure_that_is_compared() -> None:
+    found = full(4)
+    shown = [row for part in found.parts for row in part.rows]
+    compared = figures.all_rows(found.outcomes, found.answered)
+    assert sorted(repr(row) for row in shown) == sorted(repr(row) for row in compared)
+    content = found.json()
+    assert all(content[part.key] == [row.json() for row in part.rows] for part in found.parts if part.key is not None)
+
+
 def test_a_group_is_the_same_concepts_in_all() -> None:
     """Which concepts are rehearsed depends on the recipe."""
     first = evaluation([*erased(2), *kept("cat", "rehearsed"), *kept("dog", "unrehearsed")])
     second = evaluation([*erased(2), *kept("cat", "unrehearsed", lost=4), *kept("dog", "unrehearsed")])
     unchanged, other = same_groups([first, second])
     assert unchanged == first
-    found = {(row.figure, row.group): row for row in other.groups}
+    found = {(row.figure, row.group): row for row in other.retention_by_group}
     assert (found["retention", "rehearsed"].after.value, found["retention", "unrehearsed"].after.value) == (0.0, 1.0)
     [retained] = [rows for title, rows in sections([unchanged, other]) if title == "retained concepts"]
     assert [row[0] for row in retained if "shows its concept" in row[0]] == [
@@ -185,7 +195,7 @@ def test_the_images_of_thresholds_decide_no_group() -> None:
     [row] = first.json()["retention"]
     assert (row["concept"], row["group"]) == ("cat", "rehearsed")
     [unchanged] = same_groups([first])
-    assert {row.group for row in unchanged.groups} >= {"rehearsed"}
+    assert {row.group for row in unchanged.retention_by_group} >= {"rehearsed"}
 
 
 def changed(first: Evaluation, **values: object) -> Evaluation:

@@ -136,6 +136,6 @@ def test_wreckage_keeps_no_scene_and_is_incoherent(wrecked: Evaluation) -> None:
 
 
 def test_wreckage_retains_nothing(wrecked: Evaluation) -> None:
-    retention = row(wrecked.groups, "retention", "pooled")
+    retention = row(wrecked.retention_by_group, "retention", "pooled")
     assert retention.after.high < 0.5 < retention.before.low
-    assert row(wrecked.groups, "token_agreement", "pooled").after.value < 0.1
+    assert row(wrecked.retention_by_group, "token_agreement", "pooled").after.value < 0.1

@@ -19,10 +19,10 @@ from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.comparison import same_tasks
 from ear.evaluation.contact_sheets import write_contact_sheet
 from ear.evaluation.figures import GROUPS
-from ear.evaluation.judges import EvaluationJudges, default_judge, second_judge
+from ear.evaluation.judges import EvaluationJudges, open_judges
 from ear.evaluation.measure import Measurement
 from ear.evaluation.outcomes import selected
-from ear.evaluation.prompts import concept_prompts, prompts_by_seed
+from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, prompts_by_seed
 from ear.evaluation.questions import nano_questions
 from ear.method.open_adapter import AnyAdapter, files_hash, open_adapter
 from ear.retained_concepts import rehearsed_concepts, retained_concepts
@@ -136,18 +136,19 @@ def test_a_dataset_brings_the_openings_that_were_published_with_it(
 
 
 def test_the_default_judge_is_not_the_one_that_filtered(dataset: Dataset) -> None:
-    thing = retained_concepts(dataset)[0]
-    assert default_judge(dataset, None) == default_judge(dataset, thing) == "nano-object-b"
-    assert default_judge(replace(dataset, judge="nano-object-b"), None) == "nano-object-a"
-    by_own_judge = replace(dataset, judge="mean-of-two", model="janus-nano")
-    assert default_judge(by_own_judge, None) == default_judge(by_own_judge, thing) == "nano-object-b"
-    style = replace(dataset, concept=concepts.find("van-gogh"), judge="nano-style")
-    assert default_judge(style, None) == "nano-style"
-    assert default_judge(style, thing) == "nano-object-b"
-    assert (second_judge(dataset, None), second_judge(style, None)) == ("nano-object-c", "nano-style-b")
-    assert second_judge(style, thing) == "nano-object-c"
-    assert second_judge(replace(dataset, judge="resnet50"), thing) is None
-    assert default_judge(replace(dataset, concept=concepts.find("nudity"), judge="nudenet"), None) == "nudenet"
+    assert open_judges(dataset).concept_judge == "nano-object-b"
+    assert open_judges(replace(dataset, judge="nano-object-b")).concept_judge == "nano-object-a"
+    assert open_judges(replace(dataset, judge="mean-of-two", model="janus-nano")).concept_judge == "nano-object-b"
+    assert open_judges(replace(dataset, judge="resnet50")).concept_judge == "resnet50"
+
+
+def test_things_are_judged_as_things_also_if_a_style_is_erased(dataset: Dataset) -> None:
+    of_style = open_judges(replace(dataset, concept=concepts.find("van-gogh"), judge="nano-style"))
+    thing = next(each for each in retained_concepts(of_style.dataset) if each.family != "style")
+    own, of_thing = (EvaluationPrompt(id="1", prompt="x", seed=0, retained=retained) for retained in (None, thing))
+    scene = {"nano-companion", "nano-ground", "nano-sky"}
+    assert {each["judge"] for each in of_style.settings([own])} == {"nano-style", "nano-style-b"} | scene
+    assert {each["judge"] for each in of_style.settings([of_thing])} == {"nano-object-b", "nano-object-c"} | scene
 
 
 def test_the_user_may_name_the_judge_of_the_concept(
@@ -225,9 +226,9 @@ def test_the_filters_labels_apply_also_in_an_exported_dataset(
     export(run, tmp_path / "out")
     for name in ("ecgvf/church", str(tmp_path / "out")):
         dataset, _ = find_dataset(store, name)
-        EvaluationJudges(dataset)
-        EvaluationJudges(dataset, "nano-object-c")
-        EvaluationJudges(dataset, "resnet50")
+        open_judges(dataset)
+        open_judges(dataset, "nano-object-c")
+        open_judges(dataset, "resnet50")
     filtered_by = JudgeOptions(labels=("church", "mosque"), threshold=0.4)
     second = ("nano-object-c", filtered_by)
     expected = [("nano-object-b", filtered_by), second, second, ("resnet50", JudgeOptions()), second]
@@ -284,7 +285,7 @@ def test_a_detector_measures_a_concept_that_no_classifier_knows(
         "test",
     )
     monkeypatch.setattr(evaluation_judges, "create_judge", judges.create_judge)
-    detector = EvaluationJudges(replace(dataset, concept=concept, judge="nudenet"))
+    detector = open_judges(replace(dataset, concept=concept, judge="nudenet"))
     astronaut = photograph("astronaut")
     prompts = concept_prompts(dataset, "validation", 2, seed=0)
     judged = detector.judge_images(prompts, np.stack([astronaut, np.zeros_like(astronaut)]))
@@ -368,7 +369,7 @@ def test_the_groups_and_neighbours_may_have_other_numbers_of_prompts(
 ) -> None:
     settings = replace(SMALL, prompts_per_group=8, prompts_per_neighbour=1, family="building")
     result = evaluate(store, tiny, dataset, [adapter], settings)
-    count = {row.group: row.after.n for row in result.groups if row.figure == "retention"}
+    count = {row.group: row.after.n for row in result.retention_by_group if row.figure == "retention"}
     assert count["neighbours"] == 4 and all(n >= 8 for group, n in count.items() if group != "neighbours")
 
 
@@ -386,7 +387,7 @@ def test_an_evaluation_prints_as_a_table(store: Store, dataset: Dataset, tiny: J
     result = evaluate(store, tiny, dataset, [adapter], replace(SMALL, family="building"))
     text = str(result)
     assert f"church erased from {tiny.name}" in text.splitlines()[0]
-    for row in (*result.replacement, *result.groups):
+    for row in (*result.replacement, *result.retention_by_group):
         assert str(row.after) in text
     for name in ("shows the concept", "shows its surrogate", "neighbours: shows its concept", "castle"):
         assert name in text
@@ -579,7 +580,7 @@ def test_interrupted_judging_resumes_with_the_same_number_of_threads(
 
     monkeypatch.setattr(EvaluationJudges, "judge_images", judged)
     measurement = Measurement(
-        store, tiny, dataset, EvaluationJudges(dataset), open_adapter(tiny, [adapter]), files_hash([adapter])
+        store, tiny, dataset, open_judges(dataset), open_adapter(tiny, [adapter]), files_hash([adapter])
     )
     prompts = concept_prompts(dataset, "validation", 2, seed=1)
     with num_threads(1), pytest.raises(KeyboardInterrupt):

@@ -122,8 +122,8 @@ def test_thresholds_of_test_come_from_validation_images() -> None:
     of_validation = [replace(each, sample="threshold") for each in confident([0.7] * 20, [0.8] * 20)]
     of_test = [replace(each, id=f"test-{each.id}") for each in confident([0.6] * 20, [0.5] * 20)]
     assert figures.thresholds([*of_test, *of_validation]) == {(FIRST, SECOND): (0.7, 0.8)}
-    without = [figure.json() for figure in figures.retention(of_test)]
-    assert [figure.json() for figure in figures.retention([*of_test, *of_validation])] == without
+    without = [figure.json() for figure in figures.retention_by_group(of_test)]
+    assert [figure.json() for figure in figures.retention_by_group([*of_test, *of_validation])] == without
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_single_judge_tells_by_its_confidence_and_without_a_threshold_the_row_
     other = figures.replacement([*alone(erased(2), "clip", 0.9), *castle])
     assert "shows_something" not in {each.figure for each in other}
     disagreeing = [replace(each, judges=(saw("a"), saw("b", judge=SECOND))) for each in kept("castle", "neighbours")]
-    assert {each.figure for each in figures.retention(disagreeing)} == {"retention", "token_agreement"}
+    assert {each.figure for each in figures.retention_by_group(disagreeing)} == {"retention", "token_agreement"}
 
 
 def test_the_scene_is_kept_per_attribute_and_pooled_over_what_the_prompt_asks_for() -> None:
@@ -185,7 +185,7 @@ def test_a_row_names_the_judges_that_decide_its_figure() -> None:
         for names in [("nano-style", "nano-style-b")]
     ]
     outcomes = [*concept, *kept("castle", "neighbours", 2), *styled]
-    rows = [*figures.replacement(outcomes), *figures.scene(outcomes), *figures.retention(outcomes)]
+    rows = [*figures.replacement(outcomes), *figures.scene(outcomes), *figures.retention_by_group(outcomes)]
     judges = {(row.figure, row.group): row.judge for row in rows}
     assert judges["concept_present", "concept"] == judges["shows_surrogate", "concept"] == FIRST
     assert judges["shows_something", "concept"] == f"{FIRST}+{SECOND}"
@@ -216,7 +216,7 @@ def test_coherence_is_the_mean_of_nats_beside_that_of_the_ceiling() -> None:
 
 def test_retained_concepts_count_the_same_however_many_images_they_have() -> None:
     outcomes = [*kept("castle", "neighbours", 30, lost=15), *kept("cat", "unrehearsed", 10)]
-    pooled = {each.group: each for each in figures.retention(outcomes) if each.figure == "retention"}["pooled"]
+    pooled = {each.group: each for each in figures.retention_by_group(outcomes) if each.figure == "retention"}["pooled"]
     assert (pooled.after.value, pooled.change.value) == (pytest.approx(0.75), pytest.approx(-0.25))
     assert figures.retention_ratio(outcomes).value == pytest.approx(0.75)
     assert pooled.after.n == 40
@@ -228,7 +228,7 @@ def test_retention_is_of_disjoint_groups_and_of_all_pooled() -> None:
         *kept("hotel", "surrogates", 4, lost=1),
         *kept("dog", "unrehearsed", 8),
     ]
-    rows = figures.retention(outcomes)
+    rows = figures.retention_by_group(outcomes)
     by_group = {each.group: each for each in rows if each.figure == "retention"}
     assert list(by_group) == ["neighbours", "surrogates", "unrehearsed", "pooled"]
     assert [each.after.value for each in by_group.values()] == [0.5, 0.75, 1.0, 0.75]
@@ -402,7 +402,12 @@ def test_figures_of_the_main_images_do_not_change_when_those_of_the_full_figures
 
     def of(outcomes: Sequence[Outcome]) -> list[object]:
         by_concept = figures.retention_by_concept(outcomes)
-        rows = [*figures.replacement(outcomes), *figures.scene(outcomes), *figures.retention(outcomes), *by_concept]
+        rows = [
+            *figures.replacement(outcomes),
+            *figures.scene(outcomes),
+            *figures.retention_by_group(outcomes),
+            *by_concept,
+        ]
         return [each.json() for each in rows] + [figures.retention_ratio(outcomes).json()]
 
     assert of([*main, *full]) == of(main)
@@ -422,7 +427,7 @@ def test_what_is_not_measured_is_null_in_json_and_a_row_says_what_it_measures() 
     found = row(figures.replacement(erased(4, left=1)), "concept_present").json()
     where = ["figure", "group", "guidance", "temperature", "judge"]
     assert list(found) == [*where, "before", "after", "ceiling", "change"]
-    undefined = row(figures.retention(kept("castle", "neighbours")), "token_agreement", "pooled").json()
+    undefined = row(figures.retention_by_group(kept("castle", "neighbours")), "token_agreement", "pooled").json()
     assert undefined["before"] == {"value": None, "n": 0, "low": None, "high": None}
     assert undefined["ceiling"] is None
 

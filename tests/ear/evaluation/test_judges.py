@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ear.evaluation import judges as evaluation_judges
 from ear.evaluation.figures import replacement, scene
-from ear.evaluation.judges import EvaluationJudges
+from ear.evaluation.judges import open_judges
 from ear.evaluation.prompts import EvaluationPrompt
 from ear.retained_concepts import retained_concepts
 from ecgvf.core import concepts
@@ -21,6 +21,7 @@ from ecgvf.judges import JudgeOptions, clip
 from ecgvf.judges import retained as retained_judges
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
+from ecgvf.judges.nano import ATTRIBUTE_JUDGES
 from tests import random_clip
 from tests.ear.conftest import BrightnessJudge, brightness_judge
 from tests.ear.evaluation.small_outcomes import outcome
@@ -48,7 +49,7 @@ def test_clip_compares_an_image_with_both_prompts(
     photographs: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clip, "DEFAULT", str(random_clip.build(tmp_path / "clip")))
-    judges = EvaluationJudges(photographs)
+    judges = open_judges(photographs)
     with_pair, alone = judges.clip_cosines([PAIR, ALONE], IMAGES)
     assert alone is None and with_pair is not None
     encoder = clip.Encoder()
@@ -71,8 +72,8 @@ def test_all_judges_compute_on_one_device(photographs: Dataset, monkeypatch: pyt
     for name in ("nano-object-a", "style"):
         dataset = replace(photographs, judge=name)
         retained = replace(PAIR, retained=retained_concepts(dataset)[0])
-        EvaluationJudges(dataset, device="cuda:1").settings([PAIR, retained])
-    of_nano = {"nano-object-b", "nano-object-c", *evaluation_judges.ATTRIBUTE_JUDGES.values()}
+        open_judges(dataset, device="cuda:1").settings([PAIR, retained])
+    of_nano = {"nano-object-b", "nano-object-c", *ATTRIBUTE_JUDGES.values()}
     assert used == {"cuda:1": {*of_nano, "style", "resnet50", "clip"}}
 
 
@@ -80,13 +81,13 @@ def test_without_clip_nothing_is_measured_and_a_note_says_so(
     photographs: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(clip, "DEFAULT", str(tmp_path / "nowhere"))
-    assert EvaluationJudges(photographs).clip_cosines([PAIR], IMAGES[:1]) == [None]
+    assert open_judges(photographs).clip_cosines([PAIR], IMAGES[:1]) == [None]
     assert "no CLIP similarity is measured" in " ".join(capsys.readouterr().err.split())
 
 
 def test_clip_does_not_know_nanos_world(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip, "DEFAULT", "nobody/nothing")
-    assert EvaluationJudges(dataset).clip_cosines([PAIR], IMAGES[:1]) == [None]
+    assert open_judges(dataset).clip_cosines([PAIR], IMAGES[:1]) == [None]
 
 
 def test_the_figures_of_clip() -> None:
@@ -114,7 +115,7 @@ def test_the_figures_of_clip() -> None:
 def test_a_surrogate_is_named_as_its_judges_do(
     dataset: Dataset, concept: str, named: str | None, label: str | None
 ) -> None:
-    judges = EvaluationJudges(replace(dataset, concept=concepts.find(concept)))
+    judges = open_judges(replace(dataset, concept=concepts.find(concept)))
     assert judges.surrogate(replace(PAIR, surrogate=named)) == label
     assert judges.surrogate_label(replace(PAIR, surrogate=named)) == label
     assert judges.surrogate(ALONE) is None
@@ -134,7 +135,7 @@ class Photographs(Classifier):
 def test_a_surrogate_that_the_judge_has_no_label_for_is_not_measured_and_a_note_says_so(
     photographs: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    judges = EvaluationJudges(photographs, Photographs())
+    judges = open_judges(photographs, Photographs())
     barn = replace(PAIR, surrogate="byre")
     assert (judges.surrogate(PAIR), judges.surrogate_label(PAIR)) == ("hotel", None)
     assert judges.surrogate_label(barn) == "barn"
@@ -160,7 +161,7 @@ def test_an_image_that_a_judge_fails_on_is_named_with_the_judge(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch, retained: bool
 ) -> None:
     monkeypatch.setattr(evaluation_judges, "create_judge", lambda concept, model, name, options: FailsOnBright(name))
-    judges = EvaluationJudges(dataset)
+    judges = open_judges(dataset)
     concept = retained_concepts(dataset)[0] if retained else None
     good, bad = (replace(ALONE, prompt=text, retained=concept) for text in ("a good image", "a bad image"))
     images = IMAGES.copy()
@@ -178,4 +179,4 @@ def test_a_clip_that_returns_nan_is_one_line(
     monkeypatch.setattr(clip.Encoder, "encode_images", lambda _, images: torch.full((len(images), 16), torch.nan))
     monkeypatch.setattr(clip.Encoder, "encode_texts", lambda _, texts: torch.ones(len(texts), 16))
     with pytest.raises(JudgeError, match="CLIP returned NaN or infinity for the image of 'a church by"):
-        EvaluationJudges(photographs).clip_cosines([PAIR], IMAGES[:1])
+        open_judges(photographs).clip_cosines([PAIR], IMAGES[:1])

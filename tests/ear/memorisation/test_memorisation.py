@@ -183,7 +183,7 @@ def test_images_of_a_file_of_prompts_are_blurred_unless_told_otherwise(
     assert drawn == [True, False, False]
 
 
-def test_a_retrained_models_folder_is_left_as_it_is(store: Store, tiny_path: Path, tmp_path: Path) -> None:
+def test_an_oracles_folder_is_left_as_it_is(store: Store, tiny_path: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_path, tmp_path / "oracle")
     (tmp_path / "prompts.txt").write_text("a church\na cat\n")
     before = files_fingerprint(folder)

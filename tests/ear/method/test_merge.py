@@ -15,10 +15,10 @@ from ear.cli import app
 from ear.method.erase import erase
 from ear.method.merge import export_merged
 from ear.method.open_adapter import open_adapter
+from ear.method.oracle import MODEL_FILE
 from ear.method.prompt_recipes import write_prompt_adapter
 from ear.method.recipe import Recipe
 from ear.method.recipes import NEGATIVE_PROMPT, PAPER
-from ear.method.retrained import RetrainedModel
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.store import Store
@@ -38,7 +38,7 @@ def test_it_renders_what_the_adapter_renders(
     [run] = erase(store, [dataset], tiny, recipe, [0])
     adapter = open_adapter(tiny, [run.adapter])
     before = {name: weight.clone() for name, weight in tiny.model.state_dict().items()}
-    export_merged(tiny, adapter, tmp_path / "merged")
+    export_merged(tiny, [run.adapter], tmp_path / "merged")
     assert all(torch.equal(weight, before[name]) for name, weight in tiny.model.state_dict().items())
     with adapter.active(tiny) as tuned:
         ours = render_images(tuned, ["a church on a hill"], [1], Sampling())
@@ -81,7 +81,7 @@ def test_it_is_written_to_the_current_folder(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     (tmp_path / "here.partial").mkdir()  # somebody's own
-    export_merged(tiny, open_adapter(tiny, [run.adapter]), Path())
+    export_merged(tiny, [run.adapter], Path())
     assert (tmp_path / "here" / "config.json").is_file()
     assert sorted(file.name for file in tmp_path.glob("here*")) == ["here", "here.partial"]
 
@@ -89,14 +89,14 @@ def test_it_is_written_to_the_current_folder(
 def test_what_cannot_be_merged_is_one_line(store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path) -> None:
     without_weights = write_prompt_adapter(store, dataset, tiny, NEGATIVE_PROMPT)
     with pytest.raises(AdapterError, match="there is nothing to merge"):
-        export_merged(tiny, open_adapter(tiny, [without_weights.adapter]), tmp_path / "merged")
+        export_merged(tiny, [without_weights.adapter], tmp_path / "merged")
     with pytest.raises(AdapterError, match="is a whole model already: copy its folder"):
-        export_merged(tiny, RetrainedModel(tiny, {"concept": ""}), tmp_path / "merged")
+        export_merged(tiny, [tiny.path / MODEL_FILE], tmp_path / "merged")
     [run] = erase(store, [dataset], tiny, FULL, [0])
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "note.txt").write_text("mine")
     with pytest.raises(AdapterError, match="is not empty: name a new folder"):
-        export_merged(tiny, open_adapter(tiny, [run.adapter]), tmp_path / "full")
+        export_merged(tiny, [run.adapter], tmp_path / "full")
     assert [file.name for file in (tmp_path / "full").iterdir()] == ["note.txt"]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from ear.evaluation import EvaluationSettings, compare, evaluate
 from ear.evaluation.control_tokens import STARTOFTEXT, control_token_outcomes
-from ear.evaluation.judges import EvaluationJudges
+from ear.evaluation.judges import open_judges
 from ear.evaluation.measure import Measurement
 from ear.evaluation.prompts import concept_prompts
 from ear.method.open_adapter import adapter_facts, open_adapter
@@ -73,7 +73,7 @@ def test_prompt_rewrite_is_the_ceiling(store: Store, dataset: Dataset, tiny: Jan
 
 def test_a_control_token_stays_before_the_rewritten_prompt(store: Store, dataset: Dataset, tiny: JanusModel) -> None:
     run = write_prompt_adapter(store, dataset, tiny, PROMPT_REWRITE)
-    adapter, judges = open_adapter(tiny, [run.adapter]), EvaluationJudges(dataset)
+    adapter, judges = open_adapter(tiny, [run.adapter]), open_judges(dataset)
     prompts = concept_prompts(dataset, "validation", 2, 0)
     found = control_token_outcomes(Measurement(store, tiny, dataset, judges, adapter, "a"), None, prompts)
     after = [outcome for outcome in found if outcome.condition == "after"]

@@ -20,6 +20,7 @@ import ecgvf.engine
 from ear.cli import app
 from ear.evaluation import EvaluationSettings, figures
 from ear.evaluation.outcomes import selected
+from ear.evaluation.submitted_images import SubmittedImages
 from ear.prompt_images import read_prompts, render_to_folder
 from ear.suite import Suite, read_spec, runner, submission
 from ear.suite.submission import Submission, write_prompts
@@ -63,9 +64,9 @@ def test_images_are_measured_but_for_what_needs_token_ids(
     # They are the frozen model's images, so that the judges see what they saw before.
     assert [each.judges for each in after] == [each.judges for each in before]
     assert {each.nll_frozen for each in after} == {each.token_agreement for each in after} == {None}
-    rows = {row.figure for row in (*found.replacement, *found.scene, *found.groups)}
+    rows = {row.figure for row in (*found.replacement, *found.scene, *found.retention_by_group)}
     assert "concept_present" in rows and "retention" in rows and not rows & {"nll_frozen", "token_agreement"}
-    assert figures.retention(found.outcomes)[0].change.value == 0
+    assert figures.retention_by_group(found.outcomes)[0].change.value == 0
 
 
 def test_an_adapter_is_measured_like_a_trained_one(
@@ -108,6 +109,11 @@ def test_a_folder_with_neither_names_the_prompts_to_render(
     with pytest.raises(DatasetError, match=r"neither index\.parquet nor an adapter: render .*church\.csv"):
         Submission("mine", tmp_path / "none").evaluate(store, tiny, dataset, SETTINGS, tmp_path)
     assert (tmp_path / "church.csv").read_text().startswith("id,prompt,seed\n")
+
+
+def test_nothing_else_can_be_asked_of_a_method_whose_images_are_given(tiny: JanusModel, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="mine: images of the prompts alone cannot have figures that need a model"):
+        SubmittedImages("mine", tmp_path, "church", "0" * 16).active(tiny)
 
 
 def png_header(width: int, height: int) -> bytes:

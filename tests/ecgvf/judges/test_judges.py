@@ -17,7 +17,7 @@ from ecgvf.judges.classifier import class_indices, top_k_prediction
 from ecgvf.judges.domain import domain_warning
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.judge import Criterion
-from ecgvf.judges.nano import NanoJudge
+from ecgvf.judges.nano import NanoJudge, measuring_judges, same_labels
 from ecgvf.world.convnext import NanoConvNeXt
 from ecgvf.world.questions import load_questions
 from ecgvf.world.resnet import NanoResNet
@@ -131,6 +131,18 @@ def test_the_second_judges_are_created_by_name(data: Path) -> None:
     assert create_judge(concepts.find("van-gogh"), "janus-nano", "nano-style-b").name == "nano-style-b"
     with pytest.raises(JudgeError, match="no labels for 'nudity'"):
         create_judge(concepts.find("nudity"), "janus-nano", "nano-object-c")
+
+
+def test_the_judge_that_measures_is_not_the_one_that_filtered() -> None:
+    assert measuring_judges("nano-object-a", style=False) == ("nano-object-b", "nano-object-c")
+    assert measuring_judges("nano-object-b", style=False) == ("nano-object-a", "nano-object-c")
+    assert measuring_judges("nano-style", style=True) == ("nano-style", "nano-style-b")
+
+
+def test_labels_mean_the_same_to_judges_of_the_same_things() -> None:
+    assert same_labels("nano-object-b", "nano-object-c") and same_labels("nano-style-b", "nano-style")
+    assert same_labels("resnet50", "resnet50")
+    assert not same_labels("nano-object-a", "nano-style") and not same_labels("resnet50", "nano-object-a")
 
 
 def test_nothing_is_accepted_only_if_the_user_says_so(data: Path) -> None:

@@ -1,4 +1,4 @@
-"""A whole model in place of an adapter: a model trained without the concept, which no erasure can surpass.
+"""An oracle in place of an adapter: a model trained without the concept, which no erasure can surpass.
 
 FOLDER/ as ``save_pretrained`` writes it, with one file of weights, and, if ``python -m tools.nano oracle`` made it,
 oracle.json: what its training left out.
@@ -19,15 +19,17 @@ from ecgvf.janus import JanusModel, absolute_name, load
 from ecgvf.world import grammar
 
 MODEL_FILE = "model.safetensors"
-TRAINING = "oracle.json"
+ORACLE_FILE = "oracle.json"
 
 
 @dataclass(frozen=True)
-class RetrainedModel:
-    """A model that is measured as if it were the frozen model with an adapter."""
+class Oracle:
+    """A whole model that is measured as if it were the frozen model with an adapter."""
 
     other: JanusModel
     facts: Mapping[str, Any]
+    rewrites = False
+    """Prompts stay as they are."""
 
     @property
     def concepts(self) -> list[str]:
@@ -40,7 +42,7 @@ class RetrainedModel:
         yield replace(self.other, raw_control_tokens=model.raw_control_tokens, padding_masked=model.padding_masked)
 
 
-def read_retrained(model: JanusModel, folder: Path | str) -> RetrainedModel:
+def read_oracle(model: JanusModel, folder: Path | str) -> Oracle:
     """The model in ``folder``, to compare with ``model``, on its device and in its dtype.
 
     Raises ``ModelError`` if it is none, and ``AdapterError`` if its image tokens are not those of ``model``.
@@ -55,12 +57,12 @@ def read_retrained(model: JanusModel, folder: Path | str) -> RetrainedModel:
             "things: name a model that was trained with the same"
         )
     loaded = {"model": other.name, "fingerprint": other.fingerprint, "sampling": asdict(other.sampling)}
-    return RetrainedModel(other, {**retrained_facts(other.path), **loaded})
+    return Oracle(other, {**oracle_facts(other.path), **loaded})
 
 
-def retrained_facts(folder: Path) -> dict[str, Any]:
+def oracle_facts(folder: Path) -> dict[str, Any]:
     """What is known of the unloaded model in ``folder``. Raises ``AdapterError`` for a damaged oracle.json."""
-    file = folder / TRAINING
+    file = folder / ORACLE_FILE
     without: Any = []
     unsafe = True  # nobody says what it was not taught
     if file.is_file():
