@@ -57,12 +57,13 @@ class ConceptRun:
         """
         if set_id is None:
             return self.current(stage)
-        folders = [each for each in self.folder(stage).glob("*") if each.name.startswith(set_id)]
-        matches = [folder for folder in folders if (folder / "settings.json").is_file()]
+        folders = sorted(each for each in self.folder(stage).glob("*") if re.fullmatch(r"[0-9a-f]{12}", each.name))
+        found = [folder for folder in folders if (folder / "settings.json").is_file()]
+        matches = [folder for folder in found if folder.name.startswith(set_id)]
         if len(matches) != 1:
-            known = ", ".join(stage_set.fingerprint for stage_set in self.sets(stage)) or "none"
+            known = ", ".join(folder.name for folder in found) or "none"
             how_many = "more than one set" if matches else "no set"
             raise StageMissing(f"{how_many} of {self.folder(stage)} starts with {set_id!r}; there are: {known}")
-        found = StageSet.at(self, stage, matches[0])  # only this set is read: builds open hundreds
-        found.require_finished()
-        return found
+        match = StageSet.at(self, stage, matches[0])  # only this set is read: builds open hundreds
+        match.require_finished()
+        return match

@@ -101,13 +101,15 @@ class Store:
     def remember(self, concept: Concept) -> None:
         """Record ``concept`` as it is now, and make it the last one."""
         self.create()
-        write_atomic(self._concept_file(concept.name), pretty_json(concept.model_dump(mode="json")))
+        self._write_concept(concept)
         write_atomic(self.root / "last", f"{concept.name}\n".encode())
 
     def remember_new(self, concept: Concept) -> None:
-        """Record ``concept`` and make it the last one, unless there is one of its name."""
+        """Record ``concept``, unless there is one of its name; the last concept stays, if there is one."""
         if not self._concept_file(concept.name).is_file():
-            self.remember(concept)
+            self.create()
+            self._write_concept(concept)
+            self.remember_first(concept.name)
 
     def remember_first(self, name: str) -> None:
         """Make ``name`` the last concept, unless there is one."""
@@ -119,6 +121,9 @@ class Store:
         """Write ``store.json`` if it is missing; call this before writing anything else."""
         if not (self.root / "store.json").is_file():
             write_atomic(self.root / "store.json", pretty_json({"format": FORMAT}))
+
+    def _write_concept(self, concept: Concept) -> None:
+        write_atomic(self._concept_file(concept.name), pretty_json(concept.model_dump(mode="json")))
 
     def _concept_file(self, name: str) -> Path:
         return self.folder(name, "pairs").parent / "concept.json"

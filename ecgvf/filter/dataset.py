@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from ecgvf.core.concepts import Concept, parse
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.openings import openings
@@ -47,7 +46,7 @@ def load_dataset(
     rendered, verdicts = acceptance.source(IMAGES).settings, acceptance.source(VERDICTS)
     records = _records(acceptance, unfiltered, images)
     return Dataset(
-        concept=recorded_concept(acceptance.source(PAIRS)),
+        concept=run.concept,
         model=rendered["model"],
         renderer=rendered["renderer"],
         sampling=Sampling(**rendered["sampling"]),
@@ -64,16 +63,6 @@ def load_dataset(
         rejected=tuple(_rejected(acceptance)),
         openings=tuple(openings(run)),
     )
-
-
-def recorded_concept(pairs: StageSet) -> Concept:
-    """The concept as it was when ``pairs`` were written; unsafe also if it was marked so since then."""
-    recorded, now = pairs.settings.get("concept"), pairs.run.concept
-    if not isinstance(recorded, dict):
-        return now
-    concept = parse(recorded, f"{pairs.path / 'settings.json'}")
-    # A mark that was added since counts for these pairs, too; one that was removed counts for new pairs only.
-    return concept.model_copy(update={"unsafe": concept.unsafe or now.unsafe})
 
 
 def _rejected(acceptance: StageSet) -> list[PromptPair]:

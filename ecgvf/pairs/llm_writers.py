@@ -57,7 +57,7 @@ def complete(
         plans = with_restarts(plans, ledger)
         if not batch:
             _check_no_batch(plans, ledger)
-        budget = Budget(budget_usd, ledger.spent(in_budget or partial(_own, plans)).total)
+        budget = Budget(budget_usd, ledger.spent(in_budget or partial(_paid_by, plans)).total)
         send = dispatch_batches if batch else dispatch
         with console.progress(f"calls for {SPLIT_NAMES[split]}", sum(len(plan.counts) for plan in plans)) as bar:
             try:
@@ -130,6 +130,11 @@ def reparse(run: ConceptRun) -> StageSet:
 
 def _own(plans: Sequence[GenerationPlan], intent: Mapping[str, Any]) -> bool:
     return any(plan.owns(intent) for plan in plans)
+
+
+def _paid_by(plans: Sequence[GenerationPlan], intent: Mapping[str, Any]) -> bool:
+    """Whether the budget of the command that made ``plans`` pays for the call: builds have budgets of their own."""
+    return any(plan.owns(intent) and bool(intent.get("build")) == plan.build for plan in plans)
 
 
 def _check_no_batch(plans: Sequence[GenerationPlan], ledger: Ledger) -> None:

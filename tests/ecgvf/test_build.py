@@ -316,6 +316,22 @@ def test_calls_of_another_command_do_not_count_toward_a_builds_budget(
     assert result.exit_code == 0, result.output
 
 
+def test_calls_of_a_build_do_not_count_toward_the_budget_of_generate(
+    llms: tuple[LlmServer, Any], run: ConceptRun, judge: FickleJudge, tmp_path: Path
+) -> None:
+    server, build_by_llms = llms
+    judge.share = 1.0
+    server.behave = lambda _: "cut"  # possibly paid
+    options = ("--accepted", "2", "--validation", "0", "--tests", "0", "--budget-usd", "0.17")
+    assert build_by_llms("--writers", "gpt", *options).exit_code == 2
+    assert Ledger.load(run).spent().possible > Decimal("0.1")
+    server.behave = lambda _: "fine"
+    command = ["generate", "--concept", "church", "--store", str(run.store.root), "--iterations", "1"]
+    command += ["--registry", str(server.registry(tmp_path)), "--writers", "gpt", "--budget-usd", "0.17"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+
+
 def test_calls_of_another_writer_in_an_interrupted_build_count_toward_the_budget_of_the_next(
     llms: tuple[LlmServer, Any], run: ConceptRun, judge: FickleJudge
 ) -> None:

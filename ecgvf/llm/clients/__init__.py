@@ -73,8 +73,9 @@ def _client(writer: LLMWriter) -> Any:
     import httpx2
 
     sdk, secret = writer.config.sdk, writer.secret()
+    open_sdk = getattr(_module(sdk), _CLIENTS[sdk][1])
     try:
-        return getattr(_module(sdk), _CLIENTS[sdk][1])(writer.config, secret)
+        return open_sdk(writer.config, secret)
     except (ImportError, ValueError, OSError, httpx2.InvalidURL) as error:
         # The message about an invalid URL may quote a part of the proxy's password.
         why = "an invalid URL" if isinstance(error, httpx2.InvalidURL) else first_line(error)

@@ -20,7 +20,6 @@ from ecgvf.filter.acceptance import current_acceptance
 from ecgvf.filter.dataset import load_dataset
 from ecgvf.filter.verdicts import judge_renderings
 from ecgvf.judges.judge import Prediction
-from ecgvf.pairs.generate import generate_pairs
 from ecgvf.render import render
 from ecgvf.review.cases import Cases
 from tests.ecgvf.small_run import ScriptedJudge, church_pairs, pair, write_images, write_pairs
@@ -198,15 +197,6 @@ def test_the_dataset_has_the_accepted_records_with_their_images(rendered: Concep
     assert dataset.test[0].surrogate is None
     assert (dataset.model, dataset.judge, dataset.run_seed) == (model, "scripted", 0)
     assert dataset.sampling.temperature == 1.0
-
-
-def test_the_concept_of_a_dataset_is_the_one_whose_pairs_it_has(run: ConceptRun, model: str) -> None:
-    generate_pairs(run, pairs=1, validation=0, tests=0)
-    render(run, model=model)
-    filter_images(run, judge=ScriptedJudge([True, False]))
-    changed = run.concept.model_copy(update={"description": "Another.", "unsafe": True})
-    dataset = load_dataset(ConceptRun(run.store, changed))
-    assert dataset.concept == run.concept.model_copy(update={"unsafe": True})
 
 
 def test_an_empty_dataset_gives_the_reasons(rendered: ConceptRun) -> None:
