@@ -52,7 +52,7 @@ def load_dataset(
     """Load a dataset from the store, the package, a file or the Hub: its prompts and image tokens, not its images.
 
     ``set_id``: start of an acceptance set's fingerprint, of 12 hex digits; None: the current set. ``model`` renders the
-    prompts of a file without images. Raises ``DatasetError``, ``HubError``, ``StageMissing``.
+    prompts of a file without images, in ``dtype``. Raises ``DatasetError``, ``HubError``, ``StageMissing``.
     """
     if not isinstance(name, str | Path):
         raise DatasetError(f"{name!r} is not a dataset: pass an ecgvf.Dataset, or a name such as 'ecgvf/church'")

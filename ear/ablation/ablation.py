@@ -216,7 +216,7 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
         console.note(f"{number + 1} of {len(wanted)}: {variant}")
         try:
             rows[number] = ablation.rows(variant)
-        except (DatasetError, JudgeError, RecipeError) as error:
+        except (DatasetError, JudgeError, RecipeError, SettingsError) as error:  # the last: it lacks memory
             console.warn(f"{variant.factor} {variant.level} is not measured: {error}")
         else:
             _write(wanted, rows, ablation)

@@ -23,13 +23,14 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Merge an adapter into its model: a folder that from_pretrained loads without this package."""
-    from ear.method.merge import check_new, export_merged
+    from ear.method.merge import check_mergeable, check_new, export_merged
     from ear.method.open_adapter import adapter_facts
     from ecgvf.core.store import Store
     from ecgvf.janus import load
 
     check_new(merged)
     files = adapter_files_of(Store(store), dataset, adapter)
+    check_mergeable(files)
     janus = load(model or str(adapter_facts(files[0])["model"]), device=device, dtype=dtype)
     export_merged(janus, files, merged)
     console.print_result(

@@ -95,11 +95,14 @@ def train(
         return
     # Before the weights are downloaded and loaded: what cannot be trained.
     outline = load_without_weights(source.model or dataset.model)
+    planned, dtype = _planned(source, outline.name)
+    outline.model.to(dtype)
     resolved = resolve(changed, datasets, outline)
     accepted_pairs(dataset, resolved.stated.pairs)
     if dry_run:
         report_pairs(datasets, changed.pairs)
-        _print_cost(source, dataset, outline, resolved, len(training_seeds) if changed.depends_on_seed else 1)
+        trainings = len(training_seeds) if changed.depends_on_seed else 1
+        _print_cost(source, planned, dataset, outline, resolved, trainings)
         return
     tracking = None if track is None else Tracking(track)
     model = load_model(source, dataset)
@@ -164,10 +167,15 @@ def _print_runs(
 
 
 def _print_cost(
-    source: DatasetArguments, dataset: "Dataset", outline: "JanusModel", resolved: "ResolvedRecipe", trainings: int
+    source: DatasetArguments,
+    planned: "torch.device",
+    dataset: "Dataset",
+    outline: "JanusModel",
+    resolved: "ResolvedRecipe",
+    trainings: int,
 ) -> None:
-    """Print what training would take, counted from the ``outline`` of the model, which has no weights; the time is the
-    least at this device's measured peaks."""
+    """Print what training on ``planned`` would take, counted from the ``outline`` of the model, which has no weights;
+    the time is the least at this device's measured peaks."""
     from ear.method.cost import training_cost
     from ear.method.pairs import accepted_pairs, check_renderer
     from ear.method.precision import computes_in_bfloat16
@@ -177,13 +185,11 @@ def _print_cost(
     from ecgvf.janus.roofline import measure_roofs
 
     here = resolve_device(source.device)
-    planned, dtype = _planned(source, outline.name)
-    outline.model.to(dtype)
     if has_weights(outline.path):  # else the training finds out
         check_renderer(dataset, outline)
     precision = _precision(resolved.stated, planned, outline)
     print_lines([("model", outline.name), *resolved.summary(), precision])
-    if not computes_in_bfloat16(resolved.stated, planned, dtype):
+    if not computes_in_bfloat16(resolved.stated, planned, outline.dtype):
         resolved = replace(resolved, stated=replace(resolved.stated, mixed_precision="no"))
     records = accepted_pairs(dataset, resolved.stated.pairs)
     rendered = count_rendered(dataset, resolved.stated)

@@ -18,17 +18,21 @@ def check_new(folder: Path) -> None:
         raise AdapterError(f"--merged {folder} is not empty: name a new folder")
 
 
-def export_merged(model: JanusModel, files: Sequence[Path], folder: Path) -> None:
-    """Write ``model``, tuned by the stacked adapters in ``files``, to ``folder``, which appears whole or not at all.
-
-    Raises ``AdapterError`` as ``open_adapter`` does, for an adapter without weights or that is a whole model, and as
-    ``check_new`` does.
-    """
+def check_mergeable(files: Sequence[Path]) -> None:
+    """Raise ``AdapterError`` for an adapter without weights or that is a whole model."""
     for file in files:
         if file.name == MODEL_FILE:
             raise AdapterError(f"{file.parent} is a whole model already: copy its folder")
         if is_prompt_adapter(file):
             raise AdapterError(f"{file} has no weights, it only changes prompts: there is nothing to merge")
+
+
+def export_merged(model: JanusModel, files: Sequence[Path], folder: Path) -> None:
+    """Write ``model``, tuned by the stacked adapters in ``files``, to ``folder``, which appears whole or not at all.
+
+    Raises ``AdapterError`` as ``open_adapter``, ``check_mergeable`` and ``check_new`` do.
+    """
+    check_mergeable(files)
     check_new(folder)
     # Copies: some weights share memory with others (ecgvf/janus/fused.py), which safetensors refuses. On the CPU: a GPU
     # may not hold the model twice.

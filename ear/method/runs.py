@@ -122,8 +122,10 @@ class TrainingRun:
 def _save(state: dict[str, Any], file: BinaryIO) -> None:
     try:
         torch.save(state, file)
-    except RuntimeError as error:  # the archive, closed before it is whole; what kept it from being written came first
-        raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+    except RuntimeError as error:
+        # Of the archive, closed before it is whole: what kept it from being written, a full disk or Ctrl-C, came first.
+        cause = error.__context__
+        raise (error if cause is None or isinstance(cause, RuntimeError) else cause) from None
 
 
 def open_run(run: ConceptRun, recipe: str, settings: Mapping[str, Any], seed: int) -> TrainingRun:

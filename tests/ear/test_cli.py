@@ -401,6 +401,8 @@ def test_what_cannot_be_trained_is_found_before_the_weights_are_loaded(
     monkeypatch.setattr("ear.commands.train.open_datasets", lambda _: (store, several))
     assert "takes each concept's own window" in refused("--recipe", "windowed-kl", "--option", "window=none")
     assert "changes the prompts of a single concept" in refused("--recipe", "prompt-rewrite")
+    several[:] = [dataset]
+    assert "in float16 Adam" in refused("--recipe", "published", "--dtype", "float16", "--dry-run")
     several[:] = [replace(dataset, train=())]
     assert "has no accepted pair" in refused()
 

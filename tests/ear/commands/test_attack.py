@@ -230,7 +230,7 @@ def test_a_model_with_another_image_tokenizer_is_no_oracle(trained: Store, oracl
     name = next(name for name in weights if name.endswith("quantize.embedding.weight"))
     weights[name] = torch.flip(weights[name], dims=[0])
     save_file(weights, oracle / "model.safetensors", {"format": "pt"})
-    fails(f"{SMALL} --kind prefix --oracle {oracle}", "has another image tokenizer than")
+    fails(f"{SMALL} --kind prefix --budget 1 --oracle {oracle}", "has another image tokenizer than")
 
 
 def test_prompts_that_no_model_can_render_are_left_out_with_a_note(trained: Store, tmp_path: Path) -> None:

@@ -67,10 +67,9 @@ def test_the_models_device_does_not_hold_the_weights_twice(
     store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [run] = erase(store, [dataset], tiny, FULL, [0])
-    adapter = open_adapter(tiny, [run.adapter])
     monkeypatch.setattr(tiny.model, "save_pretrained", lambda folder, state_dict: folder.mkdir())
     with Copies() as copies:
-        export_merged(tiny, adapter, tmp_path / "merged")
+        export_merged(tiny, [run.adapter], tmp_path / "merged")
     assert copies.devices == {torch.device("cpu")}
 
 

@@ -207,16 +207,30 @@ def test_a_checkpoint_is_never_in_memory_as_a_whole(
     assert [Path(str(name)).parent for name in written] == [tmp_path]
 
 
-def test_a_full_disk_is_one_line_while_a_checkpoint_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("fault", "expected", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), DiskFull, r"no space left to write .*checkpoint\.pt: free some"),
+        (KeyboardInterrupt(), KeyboardInterrupt, None),
+    ],
+    ids=["full disk", "Ctrl-C"],
+)
+def test_what_stops_the_saving_of_a_checkpoint_is_known(
+    fault: BaseException,
+    expected: type[BaseException],
+    message: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """torch reports that the archive is not whole, and not why."""
     (tmp_path / "checkpoint.pt").write_bytes(b"the last")
 
-    class FullDisk(io.FileIO):
+    class Stopped(io.FileIO):
         def write(self, data: object) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise fault
 
-    monkeypatch.setattr(Path, "open", lambda path, mode: FullDisk(path, mode))
-    with pytest.raises(DiskFull, match=r"no space left to write .*checkpoint\.pt: free some"):
+    monkeypatch.setattr(Path, "open", lambda path, mode: Stopped(path, mode))
+    with pytest.raises(expected, match=message):
         TrainingRun(tmp_path).save_checkpoint({"weights": torch.zeros(1000)})
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"the last"]
 
