@@ -87,6 +87,8 @@ def test_unknown_names_are_attribute_errors() -> None:
         lambda: ecgvf.Run("church").filter(judge="oracle"),
         lambda: ecgvf.Run("church").dataset(),
         lambda: ecgvf.Run("church").generate(pairs=0),
+        lambda: ecgvf.Run("church").generate(split="valdation"),  # type: ignore[arg-type]
+        lambda: ecgvf.Run("church").generate(surrogates="per_term"),  # type: ignore[arg-type]
         lambda: ecgvf.Run("church").generate_with_llms("gpt"),
         lambda: ecgvf.Run("church").generate_with_llms([]),
         lambda: ecgvf.Run("church").import_pairs("missing.csv"),

@@ -148,7 +148,7 @@ def suite(
         copy_finished(opened, spec.results_folder)
     if not dry_run:
         opened.check(opened.missing(cells))
-    remember(opened.results)  # from here on, there will be results to report
+        remember(opened.results)  # from here on, there will be results to report
     command = declared.command()
     content, failed = (write_known_results(opened, command), {}) if dry_run else run_suite(opened, command, cells)
     facts = {key: content[key] for key in ("met", "seconds")}

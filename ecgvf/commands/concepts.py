@@ -53,7 +53,7 @@ def explain_concept(
     )
     rows = [
         ("kind", concept.kind, "which templates the writers fill, and which judge is the default"),
-        ("terms", ", ".join(concept.terms), "one in every target prompt, none in a surrogate prompt"),
+        ("terms", ", ".join(concept.terms), "words that name the concept; none in a surrogate prompt"),
         (
             "unseen terms",
             ", ".join(concept.unseen_terms) or "none",
@@ -63,7 +63,7 @@ def explain_concept(
         ("neighbours", ", ".join(concept.neighbours) or "none", "never rehearsed in training, always measured"),
         ("judge labels", labels or "none", "the judge's labels that mean the concept is in the image"),
         ("near labels", near or "none", "reported as near misses, never accepted"),
-        ("window", str(concept.window), "image tokens per optimizer step, for a model of 576"),
+        ("window", str(concept.window), "image tokens per optimizer step of paper and published, for a model of 576"),
         ("unsafe", "yes" if concept.unsafe else "no", "images blurred in reports, dataset gated on the Hub"),
     ]
     table = console.table("field", "value", "what it decides", title=console.escape(concept.name))

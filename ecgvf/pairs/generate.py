@@ -57,6 +57,8 @@ def generate_pairs(
             raise SettingsError(f"--{name} {number}: it must be 0 or more")
     writer = writer or OfflineWriter()
     every: dict[Split, int] = {"train": pairs, "validation": validation, "test": tests}
+    if split is not None and split not in every:
+        raise SettingsError(f"split {split!r} is unknown: use one of {', '.join(every)}")
     counts = {name: number for name, number in every.items() if split in (None, name)}
     written = written_splits(writer, run.concept, counts, seed=seed)
     stage_set = write_splits(run, written, writer.name)

@@ -10,11 +10,11 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 from ecgvf.core import seeds
 from ecgvf.core.concepts import Concept, SurrogateChoice
-from ecgvf.core.errors import WriterError
+from ecgvf.core.errors import SettingsError, WriterError
 from ecgvf.core.records import Split, Wording
 from ecgvf.pairs.split_phrases import AllowedPhrases, style_phrases, thing_phrases
 from ecgvf.pairs.writer import Answer, Provenance, Request, call_id
@@ -45,6 +45,11 @@ class OfflineWriter:
     surrogate_choice: SurrogateChoice = "single"
     """What stands for the concept: the first surrogate that nano renders, one for each term, or any of them."""
     name: str = field(default=NAME, init=False)
+
+    def __post_init__(self) -> None:
+        if self.surrogate_choice not in get_args(SurrogateChoice):
+            known = ", ".join(get_args(SurrogateChoice))
+            raise SettingsError(f"surrogates {self.surrogate_choice!r} are unknown: use one of {known}")
 
     def settings(self) -> dict[str, Any]:
         settings = {"writer": NAME, "version": VERSION, "grammar": grammar.fingerprint()}
