@@ -52,7 +52,7 @@ def push(evaluation: Evaluation, repo: str, *, public: bool = False) -> str:
         content[SHEET] = evaluation.save_contact_sheet(Path(folder) / SHEET)
         content[CARD] = card(evaluation, adapter_facts(file), repo, [*files]).encode()
         api = HfApi()
-        with hub_errors(repo, repo_type="model"):
+        with hub_errors(repo, repo_type="adapter"):
             api.create_repo(repo, private=not public, exist_ok=True)
             # An adapter that was published before may be another kind of file, which would be found first.
             replaced = {*FILES, lora.CONFIG} & set(api.list_repo_files(repo)) - content.keys()

@@ -30,12 +30,14 @@ def push_to_hub(
     """
     from ear.evaluation import check_settings, evaluate
     from ear.publish import check_publishable, push
+    from ecgvf.publish.repository import account
 
     settings = measuring.settings(paper)
     store, dataset = open_dataset(source)
     files = adapter_files(store, dataset, adapter)
     check_publishable(files, repo)
     check_settings(dataset, settings)
+    account()  # before minutes of measuring: the Hub answers and knows the token
     evaluation = evaluate(store, load_model(source, dataset), dataset, files, settings)
     commit = push(evaluation, repo, public=public)
     console.print_result(

@@ -206,7 +206,7 @@ def _download(repo: str) -> Path:
 
     if not re.fullmatch(REPO, repo):
         raise AdapterError(f"hub:{repo} is not a name on the Hub: write hub:OWNER/NAME")
-    with hub_errors(repo, repo_type="model"):
+    with hub_errors(repo, repo_type="adapter"):
         folder = Path(snapshot_download(repo, allow_patterns=[*FILES, LORA_CONFIG]))
     for file in (folder / each for each in FILES):
         if file.is_file():

@@ -11,10 +11,11 @@ from httpx2 import HTTPError
 from huggingface_hub import constants, get_session
 from huggingface_hub import errors as hub
 
-from ecgvf.core.errors import DatasetError, EcgvfError, HubError, ModelError
+from ecgvf.core.errors import AdapterError, DatasetError, EcgvfError, HubError, ModelError
 from ecgvf.core.files import disk_fault, is_folder
 
-RepoType = Literal["dataset", "model"]
+RepoType = Literal["dataset", "model", "adapter"]
+"""What a repository should hold; to the Hub itself an adapter is a model."""
 
 REPO = r"[\w.-]+/[\w.-]+"
 """Pattern of a repository: OWNER/NAME."""
@@ -34,14 +35,16 @@ _answered = False
 _ask_again_at = 0.0
 """The time from which it is asked again after it did not answer, on the clock ``time.monotonic``."""
 
-_ABSENT: dict[RepoType, type[EcgvfError]] = {"dataset": DatasetError, "model": ModelError}
+_ABSENT: dict[RepoType, type[EcgvfError]] = {"dataset": DatasetError, "model": ModelError, "adapter": AdapterError}
 _LACKS: dict[RepoType, str] = {
     "dataset": "lacks a file that `ecgvf` writes: it was not published by `ecgvf`",
     "model": "lacks config.json: it is not a Janus checkpoint",
+    "adapter": "lacks an adapter",
 }
 _OFFLINE: dict[RepoType, str] = {
     "dataset": "connect to the network, or unset HF_HUB_OFFLINE",
     "model": "connect to the network, unset HF_HUB_OFFLINE, or use --model janus-nano, which needs no network",
+    "adapter": "connect to the network, or unset HF_HUB_OFFLINE",
 }
 
 _REFUSALS = {
@@ -87,8 +90,8 @@ def hub_errors(repo: str, revision: str | None = None, *, repo_type: RepoType = 
 
     If the Hub does not answer at all, the client works from its cache, as with ``HF_HUB_OFFLINE=1``.
 
-    Raises ``HubError`` if the Hub refuses, fails or cannot be reached, and ``DatasetError`` or ``ModelError`` if the
-    repository, the revision or a file of it does not exist.
+    Raises ``HubError`` if the Hub refuses, fails or cannot be reached, and ``DatasetError``, ``ModelError`` or
+    ``AdapterError`` if the repository, the revision or a file of it does not exist.
     """
     with offline_if_unreachable():
         try:

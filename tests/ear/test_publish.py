@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import constants
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -21,12 +22,13 @@ from ear.method.recipes import PAPER, PROMPT_REWRITE, AnyRecipe
 from ear.method.runs import ADAPTER_FILE, TrainingRun, adapter_name, find_adapter, newest
 from ear.publish import CARD, SHEET, card, push
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import AdapterError, HubError, ModelError, SettingsError
+from ecgvf.core.errors import AdapterError, HubError, SettingsError
 from ecgvf.core.png import decode
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 from ecgvf.render import batches
 from tests.ear.evaluation.small_outcomes import erased, evaluation
+from tests.ecgvf.conftest import use_hub
 from tests.hub_server import Hub
 
 REPO = "owner/no-church"
@@ -167,6 +169,32 @@ def test_what_cannot_be_published_is_refused_before_it_is_measured(
     assert result.exit_code == 2 and message in " ".join(result.stderr.split())
 
 
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [
+        ("hf_expired", "the Hub does not know your token"),
+        (None, "the Hub needs a token"),
+        ("hf_owner", "HF_HUB_OFFLINE"),
+    ],
+)
+def test_token_and_hub_are_checked_before_a_model_is_loaded(
+    token: str | None,
+    message: str,
+    store: Store,
+    dataset: Dataset,
+    tiny: JanusModel,
+    hub: Hub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = trained(store, dataset, tiny)
+    use_hub(tmp_path / "hf", monkeypatch, token)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", token == "hf_owner")
+    words = ["--repo", REPO, "--adapter", str(run.adapter), "--model", "janus-giga", "--store", str(store.root)]
+    result = CliRunner().invoke(app, ["push-to-hub", *words])
+    assert result.exit_code == 2 and message in result.stderr and "janus-" not in result.stderr.splitlines()[-1]
+
+
 def test_bad_input_is_one_line(
     store: Store,
     dataset: Dataset,
@@ -186,7 +214,7 @@ def test_bad_input_is_one_line(
         push(evaluation, "reader/other")
     with pytest.raises(AdapterError, match="write hub:OWNER/NAME"):
         find_adapter(store, "hub:nowhere")
-    with pytest.raises(ModelError):
+    with pytest.raises(AdapterError, match="the Hub has no adapter owner/none"):
         find_adapter(store, "hub:owner/none")
     hub.fail("POST", "/commit/", 500, times=9)
     with pytest.raises(HubError, match="run the same command again"):

@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from ecgvf.core.errors import DatasetError, EcgvfError, HubError, ModelError
+from ecgvf.core.errors import AdapterError, DatasetError, EcgvfError, HubError, ModelError
 from ecgvf.core.hub import RepoType, hub_errors
 
 REPO = "owner/name"
@@ -40,7 +40,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
-@pytest.mark.parametrize("repo_type", ["dataset", "model"])
+@pytest.mark.parametrize("repo_type", ["dataset", "model", "adapter"])
 @pytest.mark.parametrize(
     ("error", "message"),
     [
@@ -65,11 +65,14 @@ def test_refusals_and_broken_connections_are_hub_errors(repo_type: RepoType, err
         raise error
 
 
-@pytest.mark.parametrize(("repo_type", "kind"), [("dataset", DatasetError), ("model", ModelError)])
+@pytest.mark.parametrize(
+    ("repo_type", "kind"),
+    [("dataset", DatasetError), ("model", ModelError), ("adapter", AdapterError)],
+)
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (http(RepositoryNotFoundError, 404), "the Hub has no (dataset|model) owner/name"),
+        (http(RepositoryNotFoundError, 404), "the Hub has no (dataset|model|adapter) owner/name"),
         (http(RevisionNotFoundError, 404), r"no version v9\.0\.0"),
         (HFValidationError("bad name"), "OWNER/NAME"),
         (caused(RuntimeError("no file"), EntryNotFoundError("no config.json")), f"{REPO} lacks"),
