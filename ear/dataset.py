@@ -5,6 +5,7 @@ FILE, FOLDER                         an export, one of its Parquet files, or pro
 [hub:]OWNER/REPO/CONCEPT[@vX.Y.Z]    the Hub's; hub:OWNER/REPO is a repository's default configuration
 """
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
 STORE, HUB = "ecgvf/", "hub:"
 
 FORMS = (
-    "write ecgvf/CONCEPT (such as ecgvf/church), a file, or OWNER/REPO/CONCEPT@v1.0.0 on the Hub "
-    "(hub:OWNER/REPO: its default configuration)"
+    "write ecgvf/CONCEPT (such as ecgvf/church), a file, a folder of `ecgvf export`, or OWNER/REPO/CONCEPT@v1.0.0 on "
+    "the Hub (hub:OWNER/REPO: its default configuration)"
 )
+
+_ON_HUB = re.compile(r"\w[\w.-]*/[^/]+/[^/]+")
 
 _SUFFIXES = {".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson"}
 
@@ -53,12 +56,14 @@ def find_dataset(
         return _from_store(store, _concept(name), set_id)
     if set_id is not None:
         raise SettingsError(f"--set {set_id} selects a set of this store, and {name} is not in it: omit --set")
-    if not name.startswith(HUB) and Path(name).exists():
+    if name.startswith(HUB):
+        return _from_hub(store, name, model, device, dtype)
+    if name and Path(name).exists():
         return _from_file(store, Path(name), model, device, dtype)
-    if not name.startswith(HUB) and Path(name).suffix.lower() in _SUFFIXES:
+    if Path(name).suffix.lower() in _SUFFIXES:
         raise DatasetError(f"there is no file {name}")
-    if not name.startswith(HUB) and name.count("/") != 2:
-        raise DatasetError(f"unknown dataset {name!r}: {FORMS}")
+    if not _ON_HUB.fullmatch(name):
+        raise DatasetError(f"there is no dataset, folder or file {name!r}: {FORMS}")
     return _from_hub(store, name, model, device, dtype)
 
 
@@ -85,6 +90,8 @@ def _from_file(store: Store, file: Path, model: str | None, device: str, dtype: 
 
     if file.is_dir() and (file / "ecgvf.json").is_file():
         return DatasetFolder(file, str(file)).dataset(), str(file)
+    if file.is_dir() and not (file / "malicious.csv").is_file():  # one of Six-CD's files
+        raise DatasetError(f"the folder {file} is no dataset, as it has no ecgvf.json: {FORMS}")
     if file.is_file() and is_dataset_file(file):
         return read_dataset([file], str(file)), str(file)
     return _from_prompts(store, read_table(file), str(file), model, device, dtype)

@@ -139,7 +139,10 @@ def test_a_file_of_prompts_is_rendered_in_the_dtype_that_is_named(
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("church", DatasetError, "ecgvf/CONCEPT"),
+        ("church", DatasetError, "there is no dataset, folder or file 'church': write ecgvf/CONCEPT"),
+        ("", DatasetError, "there is no dataset, folder or file ''"),
+        ("/exports/church", DatasetError, "there is no dataset, folder or file '/exports/church'"),
+        ("../exports/church", DatasetError, "there is no dataset, folder or file"),
         ("someone/data", DatasetError, "hub:OWNER/REPO"),
         ("ecgvf/../church", DatasetError, "ecgvf/CONCEPT"),
         ("ecgvf/", DatasetError, "ecgvf/CONCEPT"),
@@ -155,6 +158,13 @@ def test_an_unknown_name_is_refused_with_the_valid_forms(
 ) -> None:
     with pytest.raises(error, match=message):
         find_dataset(store, name)
+
+
+def test_a_folder_that_is_no_dataset_is_refused_with_the_valid_forms(store: Store) -> None:
+    with pytest.raises(
+        DatasetError, match=r"the folder .* is no dataset, as it has no ecgvf\.json: write ecgvf/CONCEPT"
+    ):
+        find_dataset(store, str(store.root))
 
 
 def test_a_set_is_of_this_store_only(store: Store) -> None:
