@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ear.retained_concepts import PURPOSES, Group, RetainedConcept
+from ecgvf.core import concepts as shipped
 from ecgvf.core import seeds
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
@@ -117,14 +118,15 @@ def _records(dataset: Dataset, split: EvaluationSplit) -> Sequence[AcceptedRecor
     records = dataset.evaluation(split)
     if not records:
         name = dataset.concept.name
-        if split == "validation" and dataset.test:
-            raise DatasetError(
-                f"the dataset of {name!r} has no validation split: measure its test split with --split test, which is "
-                "recorded, or write one with `ecgvf generate --split validation`"
-            )
-        raise DatasetError(
-            f"the dataset of {name!r} has no accepted {split} prompt: run `ecgvf generate --split {split}`"
+        definition = name if name in shipped.names() else f"{name}.yaml"
+        # Not with the dataset's own name: if it is a file, that would import the file again, without the new prompts.
+        advice = (
+            f"run `ecgvf generate --concept {definition} --split {split}` and `ecgvf filter`, then measure with "
+            f"--dataset ecgvf/{name}"
         )
+        if split == "validation" and dataset.test:
+            advice += ", or measure the test split with --split test, which is recorded"
+        raise DatasetError(f"the dataset of {name!r} has no accepted {split} prompt: {advice}")
     return records
 
 

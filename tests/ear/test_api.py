@@ -61,7 +61,11 @@ def test_a_training_of_another_recipe_is_another_run(store: Store, dataset: Data
     ("call", "error", "message"),
     [
         (lambda dataset, store: ear.load_dataset(3), DatasetError, "3 is not a dataset: pass an ecgvf.Dataset, or"),
-        (lambda dataset, store: ear.train("church", store=store), DatasetError, "there is no dataset, folder or file 'church'"),
+        (
+            lambda dataset, store: ear.train("church", store=store),
+            DatasetError,
+            "there is no dataset, folder or file 'church'",
+        ),
         (lambda dataset, store: ear.train(None, store=store), DatasetError, "None is not a dataset"),
         (lambda dataset, store: ear.train([], store=store), DatasetError, "there is no dataset to train on"),
         (lambda dataset, store: ear.train(dataset, "papr", store=store), RecipeError, "unknown recipe 'papr'"),

@@ -154,7 +154,7 @@ def test_a_dataset_without_validation_says_so(store: Store, monkeypatch: pytest.
     succeeds("ecgvf filter")
     succeeds(TRAIN)
     before = files(store.root)
-    fails("ear eval", "has no validation split: measure its test split with --split test")
+    fails("ear eval", "or measure the test split with --split test")
     assert files(store.root) == before
     succeeds("ear eval --split test --prompts-per-concept 1 --family building")
 
@@ -166,8 +166,18 @@ def test_a_dataset_without_an_evaluation_prompt_cannot_be_measured(
     monkeypatch.setattr(filter_stage, "create_judge", lambda *_: AgreeingJudge([True, False, True, False, False]))
     succeeds("ecgvf filter")
     succeeds(TRAIN)
-    fails("ear eval", "has no accepted validation prompt: run `ecgvf generate --split validation`")
-    fails("ear eval --split test", "has no accepted test prompt: run `ecgvf generate --split test`")
+    fails("ear eval", "has no accepted validation prompt: run `ecgvf generate --concept church --split validation`")
+    fails("ear eval --split test", "has no accepted test prompt: run `ecgvf generate --concept church --split test`")
+
+
+def test_the_advice_for_a_file_without_validation_works(trained: Store, tmp_path: Path) -> None:
+    file = tmp_path / "pairs.csv"
+    file.write_text("target,surrogate,concept\na church,a hotel,church\na church at sea,a hotel at sea,church\n")
+    advice = "run `ecgvf generate --concept church --split validation` and `ecgvf filter`, then measure with --dataset "
+    fails(f"ear eval --dataset {file}", f"{advice}ecgvf/church")
+    succeeds("ecgvf generate --concept church --split validation --count 2 --writers offline")
+    succeeds("ecgvf filter")
+    succeeds("ear eval --dataset ecgvf/church --prompts-per-concept 1 --family building")
 
 
 @pytest.mark.parametrize(("split", "body"), [("pairs", "{% for x in %}"), ("evaluation", "{{ concept.nam }}")])

@@ -88,9 +88,11 @@ def test_a_device_without_memory_is_one_line(
 def test_validation_is_measured_unless_test_is_asked_for(dataset: Dataset) -> None:
     of_test = concept_prompts(dataset, "test", 2, seed=0)
     assert [prompt.prompt for prompt in of_test] == [f"a church by lake {number}" for number in (5, 6)]
-    with pytest.raises(DatasetError, match=r"'church' has no validation split: .* --split test"):
+    with pytest.raises(DatasetError, match=r"'church' has no accepted validation prompt: .* --split test"):
         concept_prompts(replace(dataset, validation=()), "validation", 5, seed=0)
-    with pytest.raises(DatasetError, match="no accepted test prompt: run `ecgvf generate --split test`"):
+    with pytest.raises(
+        DatasetError, match="no accepted test prompt: run `ecgvf generate --concept church --split test`"
+    ):
         concept_prompts(replace(dataset, test=()), "test", 5, seed=0)
     with pytest.raises(DatasetError, match="no accepted validation prompt"):
         concept_prompts(replace(dataset, validation=(), test=()), "validation", 5, seed=0)
