@@ -103,21 +103,25 @@ def _redacted(file: Path, folder: Path) -> Path:
     return folder / file.name
 
 
+def is_local(model: str) -> bool:
+    """Whether ``model`` is a folder, which has to be named when an adapter of it is used."""
+    return model not in MODELS and not re.fullmatch(REPO, model)
+
+
 def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Sequence[str]) -> str:
     """The card: what the adapter does, how to use it, every figure with its interval, and where it comes from."""
     evaluation = replace(evaluation, judge=redact(evaluation.judge))
     if evaluation.fidelity is not None:
         evaluation = replace(evaluation, fidelity=replace(evaluation.fidelity, clip=redact(evaluation.fidelity.clip)))
     concept, model = markdown.escape(evaluation.concept), markdown.escape(Path(evaluation.model).name)
-    base = MODELS.get(evaluation.model, evaluation.model)
     nano = evaluation.model == NANO
     header: dict[str, Any] = {
         "library_name": "peft" if lora.CONFIG in files else "ear",
         "tags": ["concept-erasure", "autoregressive-image-generation", "ear"],
         "license": "apache-2.0" if nano else "other",
     }
-    if re.fullmatch(REPO, base):
-        header["base_model"] = base
+    if not nano and not is_local(evaluation.model):
+        header["base_model"] = MODELS.get(evaluation.model, evaluation.model)
     if lora.CONFIG in files:
         what = "a LoRA adapter in PEFT's format"
     elif ADAPTER_FILE in files:
@@ -131,7 +135,7 @@ def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Seq
         concept=concept,
         model=model,
         what=what,
-        options="" if evaluation.model in MODELS or "base_model" in header else " --model FOLDER",
+        options=" --model FOLDER" if is_local(evaluation.model) else "",
         repo=repo,
         sheet=SHEET,
         paper=PAPER,

@@ -1,5 +1,6 @@
 """``ear push-to-hub``."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -29,7 +30,7 @@ def push_to_hub(
     What has not been measured yet is measured first, as by ear eval with the same options.
     """
     from ear.evaluation import check_settings, evaluate
-    from ear.publish import check_publishable, push
+    from ear.publish import check_publishable, is_local, push
     from ecgvf.publish.repository import account
 
     settings = measuring.settings(paper)
@@ -40,8 +41,9 @@ def push_to_hub(
     account()  # before minutes of measuring: the Hub answers and knows the token
     evaluation = evaluate(store, load_model(source, dataset), dataset, files, settings)
     commit = push(evaluation, repo, public=public)
+    model = f" --model {console.escape(shlex.quote(evaluation.model))}" if is_local(evaluation.model) else ""
     console.print_result(
         {"repo": repo, "commit": commit, "adapter": [*map(str, files)], "concept": dataset.concept.name},
         f"Published: [bold]{console.escape(repo)}[/bold], commit {commit[:8]}",
-        f"Use it: [bold]ear generate --adapter hub:{console.escape(repo)} --prompt …[/bold]",
+        f"Use it: [bold]ear generate --adapter hub:{console.escape(repo)}{model} --prompt …[/bold]",
     )

@@ -1,6 +1,7 @@
 """``ear train``."""
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ import typer
 from ear.commands.inputs import load_model, open_datasets, print_lines
 from ear.commands.options import DEFAULT_RECIPE, DatasetArguments, parse_options, parse_seeds
 from ear.commands.watchers import Previews, Tracker, Tracking
-from ecgvf.commands.grouping import grouped
+from ecgvf.commands.grouping import grouped, words
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 
@@ -113,7 +114,7 @@ def train(
             stack.callback(tracking.finish)  # also if training fails or is interrupted
             watchers.append(tracking)
         runs = erase(store, datasets, model, changed, training_seeds, watchers)
-    _print_runs(dataset, model, resolved.settings(), runs)
+    _print_runs(source, dataset, model, resolved.settings(), runs)
     leave_process_group()
 
 
@@ -140,7 +141,7 @@ def _write_prompts(
         return
     model = load_model(source, dataset)
     run = write_prompt_adapter(store, dataset, model, recipe)
-    _print_runs(dataset, model, {"recipe": recipe.settings()}, [run])
+    _print_runs(source, dataset, model, {"recipe": recipe.settings()}, [run])
 
 
 def _precision(recipe: "Recipe", device: "torch.device", model: "JanusModel") -> tuple[str, str]:
@@ -153,7 +154,11 @@ def _precision(recipe: "Recipe", device: "torch.device", model: "JanusModel") ->
 
 
 def _print_runs(
-    dataset: "Dataset", model: "JanusModel", settings: Mapping[str, Any], runs: Sequence["TrainingRun"]
+    source: DatasetArguments,
+    dataset: "Dataset",
+    model: "JanusModel",
+    settings: Mapping[str, Any],
+    runs: Sequence["TrainingRun"],
 ) -> None:
     """Print the adapters; with --json also the ``settings`` that they share."""
     for run in runs:
@@ -162,8 +167,20 @@ def _print_runs(
     facts = {"concept": dataset.concept.name, "dataset": dataset.fingerprint, "model": model.name}
     console.print_result(
         {**facts, **settings, "runs": [run.json() for run in runs]},
-        "Next: [bold]ear generate --prompt …[/bold] to look at it, [bold]ear eval[/bold] to measure it",
+        *_next_steps(source, runs[-1].path.name),
     )
+
+
+def _next_steps(source: DatasetArguments, adapter: str) -> list[str]:
+    """The commands that look at the adapter and measure it, with the options that they need from ``source``."""
+    store = ["--store", str(source.store)] if source.store is not None else []
+    first = replace(source, dataset=source.dataset and source.dataset.split(",")[0].strip())
+    looking = shlex.join(["ear", "generate", "--adapter", adapter, *store])
+    measuring = shlex.join(["ear", "eval", "--adapter", adapter, *words(first)])
+    return [
+        f"Next: [bold]{console.escape(looking)} --prompt …[/bold] to look at it,",
+        f"      [bold]{console.escape(measuring)}[/bold] to measure it",
+    ]
 
 
 def _print_cost(

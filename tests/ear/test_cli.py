@@ -57,6 +57,9 @@ def test_train_generate_eval(store: Store, tmp_path: Path) -> None:
     trained = ear("train", "--dataset", "ecgvf/church", *FAST, store=store)
     assert "8 of 16 image tokens" in trained
     run = newest(store, "church")
+    named = f"--adapter {run.path.name} --dataset ecgvf/church --store {store.root}"
+    assert f"Next: ear generate --adapter {run.path.name} --store {store.root} --prompt …" in trained
+    assert f"ear eval {named}" in trained
     assert run.path.parent == store.root / "church" / "ear"
     assert run.path.name.startswith("on-policy-") and run.path.name.endswith("-s0")
     assert not (run.path / "checkpoint.pt").exists()

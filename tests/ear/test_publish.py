@@ -135,6 +135,8 @@ def test_the_command_measures_what_has_not_been_measured(
     result = CliRunner().invoke(app, [*words, "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["commit"] == hub.repos[REPO].head and not hub.repos[REPO].private
+    again = CliRunner().invoke(app, words)
+    assert f"Use it: ear generate --adapter hub:{REPO} --model {tiny.path} --prompt …" in again.stdout
     comparing = ["compare", f"hub:{REPO}", newest(store, "church").path.name, "--prompts-per-concept", "1", "--json"]
     compared = CliRunner().invoke(app, [*comparing, "--store", str(store.root)])
     assert [each["name"] for each in json.loads(compared.stdout)["evaluations"]] == comparing[1:3]
