@@ -159,7 +159,10 @@ def suite(
         console.print_json({**facts, "failed": failures})
     else:
         typer.echo(leaderboard(_missing_among(cells, content) if dry_run else content))
-        console.print(f"Results: {console.escape(facts['out'])}", "Next: [bold]ear report[/bold]")
+        label = "Results" if opened.results.is_dir() else "No results yet"
+        console.print(f"{label}: {console.escape(facts['out'])}")
+        if not dry_run:
+            console.print("Next: [bold]ear report[/bold]")
     for failure in failures:
         console.error(f"{failure['cell']} failed: {failure['reason']}")
     if content["met"] is False:

@@ -42,9 +42,11 @@ def run_suite(
 
 
 def write_known_results(suite: Suite, command: str) -> JSON:
-    """Write and return the results of the cells that are finished; no cell is measured."""
+    """Return the results of the cells that are finished, and write them if the suite has a folder of results; no cell
+    is measured."""
     content = results(suite, command)
-    write_results(suite, content)
+    if suite.results.is_dir():  # else none is finished: perhaps the working directory is another
+        write_results(suite, content)
     return content
 
 

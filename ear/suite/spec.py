@@ -1,4 +1,7 @@
-"""The declaration of a suite: a YAML file, or the options of ``ear suite``."""
+"""The declaration of a suite: a YAML file, or the options of ``ear suite``.
+
+Paths are relative to the working directory, as in a Makefile, and not to the file.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -203,7 +206,7 @@ def read_spec(file: Path | None, changes: dict[str, Any] | None = None) -> Suite
         if not isinstance(content, dict):
             raise SettingsError(f"{file} is not a suite: write fields such as `concepts: [church]`")
     changed = {**content, **(changes or {})}
-    if not changed.get("concepts"):
+    if not changed.get("concepts") and changed.keys() <= SuiteSpec.model_fields.keys():  # else it may be a misspelt key
         raise SettingsError("the suite has no concepts: name a YAML file, or some with --concepts church,castle")
     try:
         return SuiteSpec.model_validate(changed)

@@ -158,6 +158,7 @@ def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
         ("concepts: [", "is not YAML"),
         ("- church", "is not a suite"),
         ("name: x", "no concepts"),
+        ("concpets: [church]", "concepts: the field is missing|concpets: unknown field"),
         ("concepts: [church]\nname: 2024-13-45", "is not YAML: month must be in 1..12"),
         ("concepts: [church]\nconcepts: [cat]", "is not YAML: duplicate key"),
         ("concepts: [church]\nrecipe: paper", "recipe: unknown field"),
