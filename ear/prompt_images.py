@@ -34,6 +34,8 @@ from ecgvf.render import ImageWorker, RenderedImage, image_fill_plan
 
 COMMAND = "ear generate --prompts"
 INDEX, IMAGES, SHARDS = "index.parquet", "images", "shards"
+HEADER = "settings.json"
+"""The first file of a run, among its shards."""
 PNG = "png"
 """Column of the PNG files in the tables that workers return; it is not part of the index."""
 SHARD = 64
@@ -124,11 +126,12 @@ def render_to_folder(
     rendered becomes a row with its failure. An interrupted folder is completed, with the bytes of an uninterrupted
     run; a finished folder is left as it is.
 
-    Raises ``AdapterError``, ``EngineError``, ``SettingsError`` for a folder with images of other settings or with other
-    files in their place, and ``StoreCorrupt`` for an image that is gone.
+    Raises ``AdapterError``, ``EngineError``, ``SettingsError`` for a folder with images of other settings or, before
+    any image, with other files, and ``StoreCorrupt`` for an image that is gone.
     """
     if batch_size is not None and batch_size < 1:
         raise SettingsError(f"--batch-size {batch_size}: it must be at least 1")
+    _check_folder(folder)
     loading = {"device": device, "dtype": dtype, "raw_control_tokens": raw_control_tokens}
     source = model if isinstance(model, JanusModel) else absolute_name(model)
     setup = partial(_open_worker, source, loading, [file.absolute() for file in adapters], guidance, temperature)
@@ -200,22 +203,28 @@ class _FolderShards(ShardSet):
         super().write_shard(index, table.drop_columns(PNG))
 
 
-def _open(folder: Path, settings: JSON, model: str) -> ShardSet:
-    """The shards in ``folder``. Raises ``SettingsError`` if files in it are not of these settings."""
+def _check_folder(folder: Path) -> None:
+    """Raise ``SettingsError`` for a file, and for a folder with files that are not of a run."""
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"--out {folder} is a file: name a folder")
-    header = folder / SHARDS / "settings.json"
-    if header.is_file():
-        if differences := changes(read_json(header).get("settings", {}), settings):
-            listed = ", ".join(f"{key}: {old} → {new}" for key, old, new in differences)
-            raise SettingsError(f"{folder} has images of other settings ({listed}): choose another --out")
-    else:
-        # settings.json is the first file of a run: without it, these are somebody else's.
-        files = sorted(file for name in (INDEX, f"{IMAGES}/*", f"{SHARDS}/*") for file in folder.glob(name))
-        if foreign := [file for file in files if file.suffix != ".tmp"]:
-            raise SettingsError(
-                f"{foreign[0]} exists and belongs to no run that can be resumed: choose another --out, or move it"
-            )
+    if (folder / SHARDS / HEADER).is_file():
+        return
+    # That is the first file of a run: without it, these are somebody else's.
+    files = sorted(file for name in ("*", f"{IMAGES}/*", f"{SHARDS}/*") for file in folder.glob(name))
+    own = (folder / IMAGES, folder / SHARDS)
+    if foreign := [file for file in files if file not in own and file.suffix != ".tmp"]:
+        raise SettingsError(
+            f"{foreign[0]} exists and belongs to no run that can be resumed: choose another --out, or move it"
+        )
+
+
+def _open(folder: Path, settings: JSON, model: str) -> ShardSet:
+    """The shards in ``folder``. Raises ``SettingsError`` if they are of other settings."""
+    header = folder / SHARDS / HEADER
+    differences = changes(read_json(header).get("settings", {}), settings) if header.is_file() else ()
+    if differences:
+        listed = ", ".join(f"{key}: {old} → {new}" for key, old, new in differences)
+        raise SettingsError(f"{folder} has images of other settings ({listed}): choose another --out")
     return _FolderShards(folder / SHARDS, settings, COMMAND, {"model": model})
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ear.commands.inputs import adapter_files, load_model, open_dataset, results_folder
-from ear.commands.options import DatasetArguments, EvaluationArguments, FidelityArguments
+from ear.commands.options import DatasetArguments, EvaluationArguments, FidelityArguments, png_file
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -42,6 +42,8 @@ def compare(
     sheet: Annotated[
         Path | None,
         typer.Option(
+            parser=png_file,
+            metavar="PATH",
             help="PNG file of the contact sheet.",
             show_default="compare-HASH.png beside the runs in the store, or beside the first file of outcomes",
         ),

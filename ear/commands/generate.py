@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ear.commands.inputs import adapter_files, adapter_files_of, in_store, print_lines
-from ear.commands.options import ColumnOption, DatasetOption, adapter_option, model_option
+from ear.commands.options import ColumnOption, DatasetOption, adapter_option, model_option, png_file
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import (
     DeviceOption,
@@ -181,6 +181,8 @@ def _compare(
 
     if passed := [name for name, value in asdict(file).items() if value not in (None, [])]:
         raise SettingsError(f"--{passed[0].replace('_', '-')} is for --prompts FILE, which renders with one model")
+    if out is not None:
+        png_file(str(out))
     store = Store(renderer.store)
     files = adapter_files_of(store, comparison.dataset, renderer.adapter)
     if renderer.model is None and files[0].name == MODEL_FILE:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ear.commands.inputs import adapter_files, load_model, open_dataset, results_folder
-from ear.commands.options import AdapterOption, ColumnOption, DatasetArguments
+from ear.commands.options import AdapterOption, ColumnOption, DatasetArguments, png_file
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import CLIP_MODEL, JsonOption
 from ecgvf.core import console
@@ -46,6 +46,8 @@ class SheetArguments:
     sheet: Annotated[
         Path | None,
         typer.Option(
+            parser=png_file,
+            metavar="PATH",
             help="PNG file of the clusters; a JSON file is written beside it.",
             show_default="beside the adapter or in DIR",
         ),

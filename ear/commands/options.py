@@ -33,6 +33,32 @@ def local_store(folder: str) -> Path:
     return Path(folder)
 
 
+def png_file(file: str) -> Path:
+    """``file`` of an option that is written as PNG. Raises ``SettingsError`` for another suffix, and for a folder."""
+    return _file_to_write(file, ".png", "a PNG file")
+
+
+def parquet_file(file: str) -> Path:
+    """``png_file`` for Parquet."""
+    return _file_to_write(file, ".parquet", "a Parquet file")
+
+
+def html_file(file: str) -> Path:
+    """``png_file`` for HTML."""
+    return _file_to_write(file, ".html", "an HTML file")
+
+
+def _file_to_write(file: str, suffix: str, content: str) -> Path:
+    from ecgvf.core.errors import SettingsError
+
+    path = Path(file)
+    if path.suffix.lower() != suffix:  # before anything is measured, and so that no other file is overwritten
+        raise SettingsError(f"{file} will be {content}: end its name in {suffix}")
+    if path.is_dir():
+        raise SettingsError(f"{file} is a folder: name a file in it")
+    return path
+
+
 DatasetOption = Annotated[
     str | None,
     typer.Option(
@@ -55,7 +81,12 @@ SplitOption = Annotated[
 ]
 SheetOption = Annotated[
     Path | None,
-    typer.Option(help="PNG file of the contact sheet.", show_default="beside the adapter, in the store"),
+    typer.Option(
+        parser=png_file,
+        metavar="PATH",
+        help="PNG file of the contact sheet.",
+        show_default="beside the adapter, in the store",
+    ),
 ]
 ColumnOption = Annotated[
     list[str] | None,
@@ -73,7 +104,10 @@ WeightsOption = Annotated[
     typer.Option(help="Weights of the --judge: a file, folder or Hub id.", show_default="its own"),
 ]
 OutcomesOption = Annotated[
-    Path | None, typer.Option(help="Write a Parquet file with a row per image.", show_default=False)
+    Path | None,
+    typer.Option(
+        parser=parquet_file, metavar="PATH", help="Write a Parquet file with a row per image.", show_default=False
+    ),
 ]
 
 DEFAULT_RECIPE = "on-policy"

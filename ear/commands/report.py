@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ear.commands.options import local_store
+from ear.commands.options import html_file, local_store
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 
@@ -29,7 +29,9 @@ def report(
         ),
     ] = None,
     images: Annotated[int, typer.Option(min=0, help="Maximum number of images to embed.")] = 1000,
-    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(parser=html_file, metavar="PATH", help="HTML file to write.")] = Path(
+        "report.html"
+    ),
     as_json: JsonOption = False,
 ) -> None:
     """Write results as one self-contained HTML file: figures, charts, images, and what was not measured."""

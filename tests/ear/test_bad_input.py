@@ -189,6 +189,27 @@ def test_a_template_with_an_error(tmp_path: Path, split: str, body: str) -> None
     fails(f"ecgvf templates show church --templates {tmp_path}", f"{split}.md.j2, line 4: ")
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("ear eval --sheet {file}", "will be a PNG file: end its name in .png"),
+        ("ear attack --sheet {file}", "will be a PNG file: end its name in .png"),
+        ("ear compare x --sheet {file}", "will be a PNG file: end its name in .png"),
+        ("ear memorisation --sheet {file}", "will be a PNG file: end its name in .png"),
+        ("ear generate --prompt x --out {file}", "will be a PNG file: end its name in .png"),
+        ("ear eval --outcomes {file}", "will be a Parquet file: end its name in .parquet"),
+        ("ear report --out {file}", "will be an HTML file: end its name in .html"),
+        ("ear eval --sheet {folder}.png", "is a folder: name a file in it"),
+    ],
+)
+def test_a_file_of_another_kind_is_not_overwritten(tmp_path: Path, line: str, message: str) -> None:
+    (tmp_path / "folder.png").mkdir()
+    file = tmp_path / "church.yaml"
+    file.write_text("mine")
+    fails(line.format(file=file, folder=tmp_path / "folder"), message)
+    assert file.read_text() == "mine"
+
+
 @contextmanager
 def full_disk(most: int) -> Iterator[None]:
     """No file may grow beyond ``most`` bytes: writing fails as on a disk that is full."""

@@ -241,10 +241,11 @@ def test_images_of_other_settings_are_refused(
     assert contents(out) == before
 
 
-@pytest.mark.parametrize("name", ["index.parquet", "images/00001.png", "shards/notes.txt"])
-def test_other_files_are_never_overwritten(
-    tiny: JanusModel, prompts: list[PromptTask], tmp_path: Path, name: str
+@pytest.mark.parametrize("name", ["index.parquet", "images/00001.png", "shards/notes.txt", "store.json"])
+def test_images_do_not_mix_with_other_files(
+    tiny: JanusModel, prompts: list[PromptTask], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(prompt_images, "_open_worker", lambda *_: pytest.fail("opened the model"))
     file = tmp_path / "out" / name
     file.parent.mkdir(parents=True)
     write(file, "mine")
@@ -253,8 +254,10 @@ def test_other_files_are_never_overwritten(
     assert contents(tmp_path / "out") == {name: b"mine"}
 
 
-def test_files_elsewhere_in_the_folder_stay(tiny: JanusModel, prompts: list[PromptTask], tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
+def test_files_that_were_added_beside_the_images_stay(
+    tiny: JanusModel, prompts: list[PromptTask], tmp_path: Path
+) -> None:
+    render_to_folder(tiny, prompts, tmp_path / "out")
     write(tmp_path / "out" / "README.md", "mine")
     render_to_folder(tiny, prompts, tmp_path / "out")
     assert contents(tmp_path / "out")["README.md"] == b"mine"
