@@ -128,8 +128,8 @@ def evaluate(
       adds FID, KID and CLIP score (``fidelity``: captions, pictures and encoders).
     - ``split``: "validation", or "test", which is recorded in the store.
     - ``seed``: decides prompts and images, independent of filtering.
-    - ``judge``: the concept's, a ``Judge`` or a name with ``weights``. None: not the filter's judge, if there is
-      another.
+    - ``judge``: the concept's, a ``Judge`` or a name with ``weights``. None: the filter's; of nano's images of things
+      the other of nano-object-a and -b, of styles nano-style.
 
     Raises ``AdapterError``, ``DatasetError``, ``HubError``, ``JudgeError``, ``ModelError``, ``SettingsError``.
     """

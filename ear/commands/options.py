@@ -96,7 +96,8 @@ JudgeOption = Annotated[
     str | None,
     typer.Option(
         help="Judge of the concept, by name; `ecgvf judge --help` lists them.",
-        show_default="nano's other judge for nano's images, else the filter's",
+        show_default="of nano's images nano-object-b for things (nano-object-a if b filtered), nano-style for styles; "
+        "else the filter's, such as resnet50, style, nudenet",
     ),
 ]
 WeightsOption = Annotated[

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from ear.commands.options import JudgeOption
 from ear.evaluation import judges as evaluation_judges
 from ear.evaluation.figures import replacement, scene
 from ear.evaluation.judges import open_judges
@@ -83,6 +84,22 @@ def test_without_clip_nothing_is_measured_and_a_note_says_so(
     monkeypatch.setattr(clip, "DEFAULT", str(tmp_path / "nowhere"))
     assert open_judges(photographs).clip_cosines([PAIR], IMAGES[:1]) == [None]
     assert "no CLIP similarity is measured" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("concept", "of_filter", "measured"),
+    [
+        ("church", "nano-object-a", "nano-object-b"),
+        ("church", "nano-object-b", "nano-object-a"),
+        ("van-gogh", "nano-style", "nano-style"),
+    ],
+)
+def test_the_help_names_the_judge_of_things_and_of_styles(
+    dataset: Dataset, concept: str, of_filter: str, measured: str
+) -> None:
+    judges = open_judges(replace(dataset, concept=concepts.find(concept), judge=of_filter))
+    assert judges.concept_judge == measured
+    assert measured in str(get_args(JudgeOption)[1].show_default)
 
 
 def test_clip_does_not_know_nanos_world(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
