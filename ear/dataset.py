@@ -81,6 +81,8 @@ def _from_store(store: Store, concept: str, set_id: str | None) -> tuple[Dataset
     try:
         dataset = load_dataset(ConceptRun(store, store.concept(concept)), set_id, images=False)
     except StageMissing as error:
+        if concept in store.concepts():
+            raise
         raise StageMissing(f"{error}; for a dataset on the Hub write {HUB}OWNER/REPO/{concept}") from error
     return dataset, f"{STORE}{concept}, set {dataset.fingerprint} of {store.root}"
 

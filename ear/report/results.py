@@ -181,6 +181,10 @@ class SuiteResults(Results):
     @classmethod
     def open(cls, folder: Path, store: Path | None = None) -> "SuiteResults":
         """``store`` None: the suite's. Raises ``DatasetError`` for a folder without results."""
+        if not folder.exists():
+            raise DatasetError(
+                f"there is no {folder}: name a suite's folder of results, or a file of `ear eval --outcomes`"
+            )
         file = folder / FILE
         if not file.is_file():
             raise DatasetError(f"{folder} has no {FILE}: `ear suite` writes it, name the folder of its results")

@@ -96,5 +96,6 @@ class DiskFull(EcgvfError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a library's error, to quote in a message of ours; the error's class if it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of a library's error without its full stop, to quote in a message of ours; the error's class if it
+    says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].removesuffix(".")

@@ -22,7 +22,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.guidance < math.inf:
-            raise SettingsError(f"--guidance {self.guidance}: it must be a number of 0 or more (Janus's default is 5)")
+            raise SettingsError(f"--guidance {self.guidance}: it must be a number of 0 or more")
         if not 0 <= self.temperature < math.inf:
             raise SettingsError(f"--temperature {self.temperature}: it must be a number of 0 or more")
         if self.top_k < 0:

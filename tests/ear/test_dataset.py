@@ -167,6 +167,12 @@ def test_a_folder_that_is_no_dataset_is_refused_with_the_valid_forms(store: Stor
         find_dataset(store, str(store.root))
 
 
+def test_an_unknown_set_is_no_reason_to_look_on_the_hub(store: Store) -> None:
+    with pytest.raises(EcgvfError, match="abc") as caught:
+        find_dataset(store, "ecgvf/church", "abc")
+    assert "Hub" not in str(caught.value)
+
+
 def test_a_set_is_of_this_store_only(store: Store) -> None:
     with pytest.raises(SettingsError, match="--set abc"):
         find_dataset(store, "someone/data/church", "abc")

@@ -770,6 +770,8 @@ def test_the_command_takes_the_suite_that_ran_last(tmp_path: Path, monkeypatch: 
     assert found.exit_code == 2 and "is not what this version of `ear suite` writes" in found.stderr.replace("\n", " ")
     found = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert found.exit_code == 2 and "has no results.parquet" in found.stderr.replace("\n", " ")
+    found = CliRunner().invoke(app, ["report", "nowhere"])
+    assert found.exit_code == 2 and "there is no nowhere: name a suite's folder of results" in found.stderr
 
 
 @needs_chromium
