@@ -8,8 +8,10 @@ from pathlib import Path
 from ear.method import adapter
 from ear.method.open_adapter import is_prompt_adapter
 from ear.method.oracle import MODEL_FILE
+from ecgvf.core import console
 from ecgvf.core.errors import AdapterError
 from ecgvf.janus import JanusModel
+from ecgvf.janus.loading import silent_transformers
 
 
 def check_new(folder: Path) -> None:
@@ -42,8 +44,10 @@ def export_merged(model: JanusModel, files: Sequence[Path], folder: Path) -> Non
     folder = folder.resolve()  # "." has no name
     new = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
     try:
-        model.model.save_pretrained(new, state_dict=weights)
-        model.processor.save_pretrained(new)
+        with silent_transformers(), console.progress("writing the merged model", total=1) as bar:
+            model.model.save_pretrained(new, state_dict=weights)
+            model.processor.save_pretrained(new)
+            bar.advance()
         if folder.exists():
             folder.rmdir()
         new.rename(folder)

@@ -110,6 +110,7 @@ def test_the_command_merges_the_newest_adapter(
     def ear(*words: str, code: int = 0) -> str:
         result = CliRunner().invoke(app, ["export", *words, "--device", "cpu", "--store", str(store.root)])
         assert result.exit_code == code, result.output
+        assert "%|" not in result.stderr  # a bar of transformers
         return result.stdout if code == 0 else result.stderr
 
     assert "no adapter for 'church'" in ear("--merged", str(tmp_path / "merged"), code=2)
