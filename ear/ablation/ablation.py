@@ -203,7 +203,7 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
     measured = [number for number, variant in enumerate(wanted) if ablation.file(variant).is_file()]
     rows: dict[int, list[JSON]] = {number: ablation.rows(wanted[number]) for number in measured}
     if rows:
-        console.note(f"{len(rows)} of {len(wanted)} variants were measured before")
+        console.note(f"measured before: {len(rows)} of {console.counted(len(wanted), 'variant')}")
     missing, started = [number for number in range(len(wanted)) if number not in rows], time.monotonic()
     for place, number in enumerate(missing):
         if time.monotonic() - started > 60 * minutes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from ear.ablation.factors import DATA_FACTORS, TrainingData
 from ear.retained_concepts import in_nano_world
 from ecgvf import Run
-from ecgvf.core import seeds
+from ecgvf.core import console, seeds
 from ecgvf.core.concepts import SurrogateChoice
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
@@ -50,8 +50,8 @@ class VariantData:
             train = self._written(data)
         if len(train) < self.pairs:
             raise DatasetError(
-                f"there are only {len(train)} pairs of the kind {data!r}, and each variant needs {self.pairs}: lower "
-                "--option pairs=N, or use a larger dataset"
+                f"the kind {data!r} has only {console.counted(len(train), 'pair')}, and each variant needs "
+                f"{self.pairs}: lower --option pairs=N, or use a larger dataset"
             )
         fingerprint = self.dataset.fingerprint if data == "filtered" else f"{self.dataset.fingerprint}-{data}"
         return replace(self.dataset, train=train[: self.pairs], fingerprint=fingerprint)

@@ -148,6 +148,7 @@ def _render_file(
     where = engine.create(renderer.device)
     images = render_to_folder(model, tasks, out, adapters=files, engine=where, **options, **renderer.loading())
     found = "" if images.new else "finished before, nothing to render: "
+    count = console.counted(images.images, "image")
     console.print_result(
         {
             "model": model,
@@ -158,7 +159,7 @@ def _render_file(
             "failed": images.failed,
             "new": images.new,
         },
-        f"{found}{images.images} images, {images.failed} failed: {console.escape(str(images.index))}",
+        f"{found}{count}, {images.failed} failed: {console.escape(str(images.index))}",
     )
 
 

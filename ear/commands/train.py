@@ -258,4 +258,4 @@ def _describe(facts: Mapping[str, Any]) -> str:
         return "nothing trained"
     device, threads = (facts["circumstances"][key] for key in ("device", "threads"))
     on = console.counted(threads, "thread") if device == "cpu" else device
-    return f"{facts['steps']} steps in {facts['seconds']:.0f} s on {on}"
+    return f"{console.counted(facts['steps'], 'step')} in {facts['seconds']:.0f} s on {on}"

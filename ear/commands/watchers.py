@@ -41,7 +41,7 @@ class Previews:
         sheet = preview(self.model, Adapter(state.adapter.modules, facts), prompts, 0, blurred=concept.unsafe)
         file = run.path / f"preview-{state.log.steps:06d}.png"
         write_atomic(file, sheet)
-        console.note(f"before | after {state.log.steps} steps: {file}")
+        console.note(f"before | after {console.counted(state.log.steps, 'step')}: {file}")
 
 
 @dataclass

@@ -305,7 +305,9 @@ def _examples(measurement: Measurement, concept: RetainedConcept, seed: int) -> 
         if seen[0].present
     ]
     if not shown:
-        raise SettingsError(f"the original shows {concept.name} in none of {count} images: nothing to attack with")
+        raise SettingsError(
+            f"the original shows {concept.name} in none of {console.counted(count, 'image')}: nothing to attack with"
+        )
     return shown
 
 

@@ -200,7 +200,9 @@ class _Erasure:
         rehearsal = self._rehearsals[threads]
         most = recipe.rehearsed + recipe.rehearsed_words
         if len(rehearsal.prompts) < most:
-            console.note(f"{len(rehearsal.prompts)} images to rehearse; the recipe takes up to {most}")
+            console.note(
+                f"{console.counted(len(rehearsal.prompts), 'image')} to rehearse; the recipe takes up to {most}"
+            )
         return rehearsal
 
 

@@ -88,7 +88,7 @@ def image_tokens(dataset: Dataset, model: JanusModel, records: Sequence[Accepted
     missing = [rendering for rendering in renderings if not rendering.vq_ids]
     rendered: dict[tuple[str, str], Tensor] = {}
     if missing:
-        console.note(f"the dataset has no image tokens of {len(missing)} images: rendering them again")
+        console.note(f"the dataset has no image tokens of {console.counted(len(missing), 'image')}, rendered again")
         images = render_images(
             model,
             [prompts[rendering.record_id][rendering.role] for rendering in missing],

@@ -11,6 +11,7 @@ from ear.method.log import TrainingLog
 from ear.method.parallel import ProcessGroup
 from ear.method.precision import computes_in_bfloat16
 from ear.method.recipe import Recipe, ResolvedRecipe
+from ecgvf.core import console
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.janus import JanusModel
 
@@ -70,7 +71,7 @@ class TrainingState:
     def divergence_error(self, what: str, learning_rate: float) -> RecipeError:
         """The error to raise if ``what`` is not finite."""
         return RecipeError(
-            f"{what} is not finite after {self.log.steps} steps: train with a smaller learning rate "
+            f"{what} is not finite after {console.counted(self.log.steps, 'step')}: train with a smaller learning rate "
             f"(it is {learning_rate:g})"
         )
 

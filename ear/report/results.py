@@ -285,8 +285,8 @@ def _declared(suite: JSON) -> Iterator[str]:
     yield f"Run seeds {seeds}; training seeds {training}"
     yield (
         f"Written pairs {suite['pairs']}, evaluation prompts {suite['tests']}; measured with "
-        f"{suite['prompts']['concept']} prompts of the concept and at least {suite['prompts']['group']} of each group "
-        "of others"
+        f"{console.counted(suite['prompts']['concept'], 'prompt')} of the concept and at least "
+        f"{suite['prompts']['group']} of each group of others"
     )
 
 

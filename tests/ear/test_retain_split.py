@@ -126,7 +126,7 @@ def test_a_concept_of_each_kind_has_something_to_keep(
 
     [trained] = erase(run.store, [dataset], tiny, RECIPE, [0])
     assert trained.facts["rehearsed_concepts"] == [SEEN]
-    assert "1 images to rehearse; the recipe takes up to 4" in " ".join(capsys.readouterr().err.split())
+    assert "1 image to rehearse; the recipe takes up to 4" in " ".join(capsys.readouterr().err.split())
     settings = EvaluationSettings(
         prompts_per_concept=1, prompts_per_other=1, weights=classifier if dataset.concept.kind == "style" else None
     )

@@ -230,7 +230,7 @@ def test_it_runs_in_parts(ablation: Ablation, capsys: pytest.CaptureFixture[str]
     ablation.rows(variants("order", BASE)[0])
     assert set(ablate(ablation, ["order"], minutes=0)["level"].to_pylist()) == {"dataset"}
     printed = _words(capsys)
-    assert "1 of 2 variants were measured before" in printed and "1 variant left" in printed
+    assert "measured before: 1 of 2 variants" in printed and "1 variant left" in printed
     table = pq.read_table(ablation.folder / "ablation.parquet")
     assert set(table["level"].to_pylist()) == {"dataset"}
     assert json.loads(table.schema.metadata[NOT_MEASURED]) == ["order shuffled, equal pairs"]
@@ -357,7 +357,7 @@ def test_a_variant_that_is_no_recipe_does_not_stop_the_others(
 def test_an_unknown_factor_is_one_line(ablation: Ablation) -> None:
     with pytest.raises(SettingsError, match="--over colour: an ablation has the factors window, threshold, layers"):
         ablate(ablation, ["colour"])
-    with pytest.raises(DatasetError, match="only 3 pairs of the kind 'filtered', and each variant needs 9: lower"):
+    with pytest.raises(DatasetError, match="the kind 'filtered' has only 3 pairs, and each variant needs 9: lower"):
         VariantData(ablation.dataset, ablation.store, 9).load("filtered")
 
 

@@ -68,6 +68,8 @@ def test_the_model_is_the_adapters_and_a_repeated_adapter_stacks(tiny: JanusMode
     assert single["model"] == stacked["model"] == original["model"] == tiny.name
     assert (single["adapter"], stacked["adapter"]) == ([str(first)], [f"{name}/{second.name}" for name in "ab"])
     images = [(folder / name / "images" / "00001.png").read_bytes() for name in "012"]
+    Path("church.txt").write_text("a church\n")
+    assert "1 image, 0 failed" in generate("--prompts", "church.txt", "--out", "3", "--model", tiny.name)
     assert len(set(images)) == 3
 
 
