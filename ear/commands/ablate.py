@@ -118,16 +118,14 @@ def _base_recipe(name: str, options: list[str]) -> "Recipe":
 
 def _table(rows: Sequence[JSON]) -> Table:
     """A row per variant, with the figures of ``COLUMNS``."""
+    from ear.suite.leaderboard import text
+
     page = console.table("factor", "level", "equal", "steps", "skipped", *COLUMNS.values())
     variants: dict[tuple[str, str, str], dict[str, JSON]] = {}
     for row in rows:
         variants.setdefault((row["factor"], row["level"], row["equal"]), {})[row["figure"]] = row
     for (factor, level, equal), figures in variants.items():
         first = next(iter(figures.values()))
-        cells = [_cell(figures.get(name)) for name in COLUMNS]
+        cells = [text(figures.get(name, "")) for name in COLUMNS]
         page.add_row(factor, level, equal, f"{first['steps']:.0f}", f"{first['skipped']:.0%}", *cells)
     return page
-
-
-def _cell(row: JSON | None) -> str:
-    return "" if row is None or row["value"] is None else f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ear.suite.leaderboard import text
 from ear.svg import error_bars
 from ecgvf.core.files import JSON
 
@@ -123,7 +124,9 @@ def bars(
         plot.legend([tick, bar], ["original", method], loc="outside upper left", ncols=2)
         svg = _svg(plot)
     rows = [
-        [group, name, _text(first), *_numbers(second)] for group, members in groups for name, first, second in members
+        [group, name, text(first, digits=3), *_numbers(second)]
+        for group, members in groups
+        for name, first, second in members
     ]
     return Chart(title, svg, ("group", "concept", "original", method, "n"), rows)
 
@@ -261,28 +264,22 @@ def _svg(plot: Figure) -> str:
     """The figure as an SVG element whose colours and fonts are the page's."""
     buffer = io.StringIO()
     plot.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    drawn = buffer.getvalue()
+    drawn = drawn[drawn.index("<svg") :]
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
     for number, colour in enumerate(_COLOURS, 1):
-        text = text.replace(colour, f"var(--series-{number})")
-    text = text.replace(_INK, "var(--ink)").replace(_LINE, "var(--line)")
-    text = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", text)
+        drawn = drawn.replace(colour, f"var(--series-{number})")
+    drawn = drawn.replace(_INK, "var(--ink)").replace(_LINE, "var(--line)")
+    drawn = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", drawn)
     # Identifiers are unique within a chart only.
-    prefix = f"c{zlib.crc32(text.encode()):x}-"
-    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{prefix}", text)
-    text = re.sub(
-        r'<svg [^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true" focusable="false">', text
+    prefix = f"c{zlib.crc32(drawn.encode()):x}-"
+    drawn = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{prefix}", drawn)
+    drawn = re.sub(
+        r'<svg [^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true" focusable="false">', drawn
     )
-    return text.replace('xlink:href="', 'href="')
+    return drawn.replace('xlink:href="', 'href="')
 
 
 def _numbers(figure: JSON) -> tuple[str, str]:
     """A figure and its n, the number of prompts; empty for a value by definition, such as 1 of the original."""
-    return _text(figure), str(figure.get("n") or "")
-
-
-def _text(figure: JSON) -> str:
-    if figure["low"] is None:
-        return f"{figure['value']:.3f}"
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+    return text(figure, digits=3), str(figure.get("n") or "")

@@ -126,8 +126,9 @@ def main_figures(rows: Sequence[JSON]) -> dict[str, JSON]:
     return cells
 
 
-def text(cell: JSON | str) -> str:
-    """A cell's value and interval."""
+def text(cell: JSON | str, digits: int = 2) -> str:
+    """A cell's value, and its interval if it has one, with so many ``digits`` after the point."""
     if isinstance(cell, str):
         return cell
-    return f"{cell['value']:.2f}" + ("" if cell["low"] is None else f" ({cell['low']:.2f} to {cell['high']:.2f})")
+    value, low, high = ("" if cell[key] is None else f"{cell[key]:.{digits}f}" for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})" if low else value

@@ -16,6 +16,7 @@ from ear.ablation.ablation import COMMAND, MOST_WINDOWS, NOT_MEASURED
 from ear.ablation.data import VariantData
 from ear.ablation.factors import DATA_FACTORS, FACTORS, WINDOWS, Variant, variants
 from ear.ablation.plots import plot_factors
+from ear.commands.ablate import _table as ablation_table
 from ear.dataset import find_dataset
 from ear.evaluation import EvaluationSettings
 from ear.method.erase import erase
@@ -203,6 +204,17 @@ def test_a_value_outside_its_interval_by_rounding_is_drawn(tmp_path: Path) -> No
     row = {"factor": "order", "level": "dataset", "figure": "concept_present", "equal": "pairs", "value": 0.3}
     row |= {"low": 0.1 + 0.2, "high": 0.3, "original": None, "ceiling": None}
     assert [file.name for file in plot_factors(pa.Table.from_pylist([row]), tmp_path)] == ["order.svg"]
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "cell"), [(0.5, 0.25, "0.50 (0.25 to 0.25)"), (0.5, None, "0.50"), (None, None, "")]
+)
+def test_a_figure_without_an_interval_or_a_value_is_printed_as_such(
+    value: float | None, low: float | None, cell: str
+) -> None:
+    variant = {"factor": "order", "level": "dataset", "equal": "pairs", "steps": 4.0, "skipped": 0.0}
+    page = ablation_table([{**variant, "figure": "concept_present", "value": value, "low": low, "high": low}])
+    assert list(page.columns[5].cells) == [cell]
 
 
 @pytest.mark.parametrize(
