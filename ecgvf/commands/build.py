@@ -20,6 +20,7 @@ from ecgvf.pairs.default_counts import ACCEPTED_PAIRS, ROUNDS, TEST_PROMPTS, VAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from rich.console import RenderableType
 
@@ -58,7 +59,7 @@ def build(
         bounds=bounding.bounds(),
         **asdict(rendering),
     )
-    console.print_result(_facts(result), *_lines(result, accepted))
+    console.print_result(_facts(result), *_lines(result, accepted, store))
     if not result.reached:
         reached = f"{result.filtered.accepted['train']} of {accepted} pairs after {result.rounds} of {rounds} rounds"
         console.error(f"{reached}: {result.advice}")
@@ -104,9 +105,9 @@ def _facts(result: "BuildResult") -> dict[str, Any]:
     }
 
 
-def _lines(result: "BuildResult", accepted: int) -> "Iterator[RenderableType]":
+def _lines(result: "BuildResult", accepted: int, store: "Path | None") -> "Iterator[RenderableType]":
     """The outcome of a build in words; writer by writer if the goal was not reached."""
-    from ecgvf.commands.results import next_step
+    from ecgvf.commands.results import location, next_command
 
     filtered, name = result.filtered, result.filtered.acceptance.run.concept.name
     if not result.reached:
@@ -121,4 +122,4 @@ def _lines(result: "BuildResult", accepted: int) -> "Iterator[RenderableType]":
         f"and {filtered.evaluation}; judge {console.escape(filtered.judge)}."
     )
     if result.reached:
-        yield next_step(filtered.acceptance, "ecgvf review")
+        yield f"{location(filtered.acceptance)} {next_command('ecgvf review', store=store)}"

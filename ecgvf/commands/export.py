@@ -19,6 +19,7 @@ def export(
 ) -> None:
     """Write the dataset to a folder that `datasets.load_dataset` loads: Parquet, card, Croissant. No network."""
     from ecgvf import Run
+    from ecgvf.commands.results import next_command
     from ecgvf.pairs.splits import counts_text
 
     run = Run.load(concept, store)
@@ -29,5 +30,6 @@ def export(
         {"concept": name, "path": folder, "files": files.paths, "fingerprint": fingerprint, "counts": counts},
         f"[bold]{name}[/bold]: {counts_text(counts)} accepted, {counts['rejected']} records rejected, "
         f"fingerprint {fingerprint}.",
-        f"Wrote {console.escape(folder)}. Next: [bold]ecgvf push-to-hub[/bold]",
+        f"Wrote {console.escape(folder)}.",
+        next_command("ecgvf push-to-hub", concept=concept, no_images=no_images, set=set_id, store=store),
     )

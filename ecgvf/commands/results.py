@@ -1,5 +1,7 @@
 """What the commands that fill a set print alike."""
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 from ecgvf.core import console
@@ -11,6 +13,15 @@ def set_facts(stage_set: StageSet) -> dict[str, Any]:
     return {"concept": stage_set.run.concept.name, "set": stage_set.fingerprint, "path": str(stage_set.path)}
 
 
-def next_step(stage_set: StageSet, command: str) -> str:
-    """The last line of a result: where the set is, and the command that comes next."""
-    return f"Set {stage_set.fingerprint} in {console.escape(str(stage_set.path))}. Next: [bold]{command}[/bold]"
+def location(stage_set: StageSet) -> str:
+    """Where the set is."""
+    return f"Set {stage_set.fingerprint} in {console.escape(str(stage_set.path))}."
+
+
+def next_command(command: str, **given: str | Path | bool | None) -> str:
+    """The last line of a result: the command that comes next, with the options that the user has given here."""
+    words = shlex.split(command)
+    for name, value in given.items():
+        option = f"--{name.replace('_', '-')}"
+        words += [] if value in (None, False) else [option] if value is True else [option, str(value)]
+    return f"Next: [bold]{console.escape(shlex.join(words))}[/bold]"

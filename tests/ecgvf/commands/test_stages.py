@@ -54,6 +54,19 @@ def test_render_filter_status_in_words(model: str) -> None:
         assert part in result.stdout
 
 
+@pytest.mark.usefixtures("scripted_judge")
+def test_the_next_command_names_the_store_and_concept_that_the_user_named(tmp_path: Path, model: str) -> None:
+    store = str(tmp_path / "my store")
+    write_pairs(Store(store), church_pairs())
+    named = ["--store", store]
+    result = runner.invoke(app, ["render", "--concept", "church", "--model", model, *named])
+    assert f"Next: ecgvf filter --concept church --store '{store}'\n" in result.stdout
+    result = runner.invoke(app, ["filter", *named])
+    assert f"Next: ear train --dataset ecgvf/church --store '{store}'\n" in result.stdout
+    result = runner.invoke(app, ["generate", "--concept", "cat", "--split", "train", "--pairs", "1", *named])
+    assert f"Next: ecgvf generate --split validation --store '{store}'\n" in result.stdout
+
+
 @pytest.mark.usefixtures("run", "scripted_judge")
 def test_render_filter_status_in_json(model: str) -> None:
     rendered = json.loads(runner.invoke(app, ["render", "--model", model, "--json"]).stdout)

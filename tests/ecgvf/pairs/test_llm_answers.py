@@ -1,5 +1,6 @@
 """Answers of LLMs: refusals, filters, cuts, bad JSON, copies, and hostile text."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -62,7 +63,7 @@ def test_answers_without_pairs_get_their_own_fault_and_no_repair(
     server: LlmServer, generate: Callable[..., Any], writer: str, behaviour: str, fault: str
 ) -> None:
     server.behave = scripted(behaviour)
-    assert generate("--writers", writer, "--iterations", "1").exit_code == 0
+    assert generate("--writers", writer, "--iterations", "1").exit_code == (0 if behaviour == "length" else 2)
     rejects = [row for row in rows() if row.reason is not None]
     if (writer, behaviour) == ("gemini", "refusal"):  # Gemini has a filter and no refusal
         fault = "filter"
@@ -194,6 +195,14 @@ def test_a_repair_is_not_repaired_and_a_schema_needs_no_repair(server: LlmServer
     generate("--writers", "kimi,gpt", "--iterations", "1")
     assert Counter(request.model for request in server.requests) == {"kimi-k2.6": 2, "gpt-6.2-sol": 1}
     assert {row.reason for row in rows()} == {"malformed"}
+
+
+def test_answers_without_a_usable_pair_are_a_one_line_error(server: LlmServer, generate: Callable[..., Any]) -> None:
+    server.behave = lambda _: "leak"
+    result = generate("--writers", "gpt", "--iterations", "1", "--json")
+    assert result.exit_code == 2 and json.loads(result.stdout)["train"]["accepted"] == 0
+    assert "error no usable pairs: rejected 10 malformed, 0 duplicate; " in result.stderr
+    assert "Next:" not in result.output
 
 
 def test_of_thirty_pairs_the_requested_ten_are_kept(server: LlmServer, generate: Callable[..., Any]) -> None:
