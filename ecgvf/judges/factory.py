@@ -90,14 +90,15 @@ def create_judge(
     unknown name, for an option that the judge does not take, and for a concept that it has no label for.
     """
     options = options if options is not None else JudgeOptions()
-    names = (name if name is not None else _default(concept, model)).split("+")
+    names = (name if name is not None else default_judge(concept, model)).split("+")
     _validate(names, options)
     weights = _weights(names, options)
     judges = [_create(name, concept, replace(options, weights=weights.get(name))) for name in names]
     return judges[0] if len(judges) == 1 else Ensemble(judges, cast(Combine, options.combine))
 
 
-def _default(concept: Concept | None, model: str | None) -> str:
+def default_judge(concept: Concept | None, model: str | None) -> str:
+    """The judge that ``create_judge`` takes by default. Raises ``JudgeError`` without a concept."""
     if concept is None:
         raise JudgeError(f"name a --judge ({', '.join(NAMES)}), or a --concept")
     if model == NANO:
