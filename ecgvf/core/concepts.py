@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ecgvf.core import strict_yaml
 from ecgvf.core.errors import ConceptError
 from ecgvf.core.paths import data_dir
-from ecgvf.core.validation import first_error
+from ecgvf.core.validation import did_you_mean, first_error
 
 Kind = Literal["object", "style", "nudity"]
 
@@ -163,7 +163,8 @@ def find(name_or_path: str) -> Concept:
     file = data_dir() / "concepts" / f"{name_or_path}.yaml"
     if not NAME.fullmatch(name_or_path) or not file.is_file():
         raise ConceptError(
-            f"unknown concept {name_or_path!r}: `ecgvf concepts list` shows the shipped ones; "
+            f"unknown concept {name_or_path!r}{did_you_mean(name_or_path, names())}: `ecgvf concepts list` shows the "
+            f"shipped ones; "
             f"for your own run `ecgvf concepts new NAME --kind object` and pass the file's path"
         )
     return read(file)

@@ -78,6 +78,8 @@ def test_a_name_that_would_not_be_a_safe_folder_is_refused(name: str) -> None:
 
 
 def test_an_unknown_concept_says_what_lists_the_known_ones_and_what_to_do() -> None:
+    with pytest.raises(ConceptError, match=r"unknown concept 'chruch' \(did you mean church\?\): `ecgvf concepts list"):
+        find("chruch")
     with pytest.raises(ConceptError, match=r"unknown concept 'moose'.*ecgvf concepts list.*ecgvf concepts new"):
         find("moose")
 
