@@ -12,7 +12,7 @@ from ecgvf.core.concepts import Concept, Kind
 from ecgvf.core.errors import JudgeError
 from ecgvf.core.files import expanded
 from ecgvf.judges.ensemble import Combine, Ensemble
-from ecgvf.judges.judge import Criterion, Judge
+from ecgvf.judges.judge import LABEL_ADVICE, Criterion, Judge
 from ecgvf.world.domain import NANO, is_nano_judge
 
 NAMES = (
@@ -235,8 +235,8 @@ def _criterion(
     if label_set is None:
         raise JudgeError(
             f"judge {judge} has no labels for {concept.name!r}: its judge_labels have no "
-            f"{' or '.join(map(repr, candidates))} (only {', '.join(concept.judge_labels) or 'none'}): name labels "
-            f"with --labels, add them to the concept's YAML, or use another --judge ({', '.join(NAMES)})"
+            f"{' or '.join(map(repr, candidates))} (only {', '.join(concept.judge_labels) or 'none'}): "
+            f"{LABEL_ADVICE}, or use another --judge ({', '.join(NAMES)})"
         )
     near = concept.near_labels.get(label_set, ())
     return Criterion(
