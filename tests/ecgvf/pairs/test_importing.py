@@ -492,6 +492,14 @@ def test_name_hash_and_licence_are_kept(tmp_path: Path) -> None:
     assert "1 pairs, 0 validation prompts, 0 test prompts" in again.stdout and "target from target" in again.stdout
 
 
+def test_an_import_replaces_the_pairs_until_their_command_is_run_again(tmp_path: Path, run: ConceptRun) -> None:
+    written = generate_pairs(run, pairs=2, validation=1, tests=1)
+    import_pairs(run, read_table(write(tmp_path, "pairs.csv", "target,surrogate\na church,a hotel\n")))
+    assert [pair.target for pair in current("church").records(PromptPair)] == ["a church"]
+    generate_pairs(run, pairs=2, validation=1, tests=1)
+    assert current("church").fingerprint == written.fingerprint
+
+
 def test_source_stays_as_long_as_a_split_of_it_is_kept(tmp_path: Path, run: ConceptRun) -> None:
     file = write(tmp_path, "pairs.csv", "target,surrogate\na church,a hotel\n")
     source = import_pairs(run, read_table(file)).stage.settings["source"]
