@@ -61,7 +61,8 @@ def build(
     )
     console.print_result(_facts(result), *_lines(result, accepted, store))
     if not result.reached:
-        reached = f"{result.filtered.accepted['train']} of {accepted} pairs after {result.rounds} of {rounds} rounds"
+        pairs, of_rounds = console.counted(accepted, "pair"), console.counted(rounds, "round")
+        reached = f"{result.filtered.accepted['train']} of {pairs} after {result.rounds} of {of_rounds}"
         console.error(f"{reached}: {result.advice}")
         raise typer.Exit(1)
 
@@ -118,8 +119,8 @@ def _lines(result: "BuildResult", accepted: int, store: "Path | None") -> "Itera
             table.add_row(console.escape(writer), *counts, reasons)
         yield table
     yield (
-        f"[bold]{name}[/bold]: {filtered.accepted['train']} of {accepted} pairs accepted after {result.rounds} rounds, "
-        f"and {filtered.evaluation}; judge {console.escape(filtered.judge)}."
+        f"[bold]{name}[/bold]: {filtered.accepted['train']} of {console.counted(accepted, 'pair')} accepted after "
+        f"{console.counted(result.rounds, 'round')}, and {filtered.evaluation}; judge {console.escape(filtered.judge)}."
     )
     if result.reached:
         yield f"{location(filtered.acceptance)} {next_command('ecgvf review', store=store)}"

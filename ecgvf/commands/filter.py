@@ -112,8 +112,9 @@ def _print_comparison(concept: str, comparison: "Comparison") -> None:
     console.print_result(
         {"concept": concept, "sets": sides, **agreement.json(), "disputed": disputes},
         *([table] if disputes else []),
-        f"[bold]{concept}[/bold]: {' and '.join(judges)} agree on {agreement.same} of {agreement.share.n} images"
-        f"{_interval(agreement.share)}; Cohen's kappa {kappa}{_interval(agreement.kappa)}.",
+        f"[bold]{concept}[/bold]: {' and '.join(judges)} agree on {agreement.same} of "
+        f"{console.counted(agreement.share.n, 'image')}{_interval(agreement.share)}; "
+        f"Cohen's kappa {kappa}{_interval(agreement.kappa)}.",
     )
 
 

@@ -51,6 +51,6 @@ def import_pairs(
         {**set_facts(result.stage), **facts, "left_out": result.left_out, "warnings": result.warnings, **summary},
         f"[bold]{run.concept.name}[/bold]: {accepted_counts(summary)} from "
         f"{console.escape(settings['source']['name'])} ({console.escape(columns + rows)}); "
-        f"{result.left_out} rows of other concepts left out; {rejected_counts(summary)}.",
+        f"{console.counted(result.left_out, 'row')} of other concepts left out; {rejected_counts(summary)}.",
         f"{location(result.stage)} {next_command('ecgvf filter', store=store)}",
     )

@@ -59,7 +59,7 @@ def judge_images(
     predictions = list(predict_files(judge, files))
     _print_predictions(judge, predictions)
     if failed := sum(isinstance(prediction, str) for _, prediction in predictions):
-        console.error(f"{failed} of {len(predictions)} images could not be judged")
+        console.error(f"{failed} of {console.counted(len(predictions), 'image')} could not be judged")
         raise typer.Exit(2)
 
 
@@ -79,7 +79,7 @@ def _print_threshold(judge: str, found: "Threshold") -> None:
     facts = {"threshold": found.value, "balanced_accuracy": accuracy.json()}
     console.print_result(
         {"judge": judge, **facts, "with": found.positives, "without": found.negatives},
-        f"[bold]--threshold {found.value!r}[/bold] separates {found.positives} images with from "
+        f"[bold]--threshold {found.value!r}[/bold] separates {console.counted(found.positives, 'image')} with from "
         f"{found.negatives} without, at a balanced accuracy of {found.balanced_accuracy:.3f} on these images, on "
         "which it was chosen; expect less on other images.",
     )

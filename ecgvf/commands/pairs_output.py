@@ -46,8 +46,8 @@ def estimate_lines(
     yield table
     likely, most = map(dollars, _cost(estimates))
     yield (
-        f"{len(_due(estimates))} calls for about ${likely}, at most ${most}, later repairs and retries aside; nothing "
-        f"is sent beyond the budget of ${dollars(budget)}."
+        f"{console.counted(len(_due(estimates)), 'call')} for about ${likely}, at most ${most}, without repairs and "
+        f"retries. Whatever would cost more than the budget of ${dollars(budget)} is not sent."
     )
     if unpriced := [plan.writer.name for plan in plans if not plan.writer.priced]:
         yield f"Price unknown, counted at the worst case: {console.escape(', '.join(unpriced))}; {PRICED_BY_YOU}."
@@ -107,7 +107,8 @@ def _prompts(template: str, estimates: Sequence["CostEstimate"]) -> Iterator[str
         yield f"[bold]{console.escape(', '.join(names))}[/bold]  {console.escape(template)}\n"
         yield console.escape(prompt)
     if later := sum(not estimate.exact for estimate in estimates):
-        yield f"{later} later calls repeat this request, and list the prompts kept from the same writer by then."
+        later_calls = console.counted(later, "later call")
+        yield f"{later_calls}: the same request, with the prompts kept from the same writer by then."
 
 
 def print_set(stage_set: StageSet, writing: "WriterArguments", store: Path | None, split: Split | None = None) -> None:

@@ -48,7 +48,7 @@ def render(
     images, summary = result.images, result.images.summary
     console.print_result(
         {**set_facts(images), "new": result.rendered, **summary},
-        f"[bold]{run.concept.name}[/bold]: {summary['pictures'] - summary['failed']} images by "
+        f"[bold]{run.concept.name}[/bold]: {console.counted(summary['pictures'] - summary['failed'], 'image')} by "
         f"{console.escape(images.settings['model'])} ({result.rendered} new), {summary['failed']} failed.",
         *(f"  {count} × {console.escape(reason)}" for reason, count in summary["failures"].items()),
         f"{location(images)} {next_command('ecgvf filter', concept=concept, store=store)}",

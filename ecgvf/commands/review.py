@@ -57,10 +57,11 @@ def _review_pairs(run: "Run", reviewer: str, port: int) -> None:
 
         return app(cases, reviewer, token)
 
-    serve_page(f"[bold]{run.concept.name}[/bold]: {len(cases.by_id)} records", port, application)
+    serve_page(f"[bold]{run.concept.name}[/bold]: {console.counted(len(cases.by_id), 'record')}", port, application)
     acceptance = current_acceptance(run)
     summary = acceptance.summary
     console.print(
-        f"{summary['accepted_pairs']} of {summary['pairs']} pairs accepted, {summary['reviewed']} records decided by "
-        f"reviewers. Set {acceptance.fingerprint}. Decisions in {console.escape(str(decisions_file(run)))}."
+        f"{summary['accepted_pairs']} of {console.counted(summary['pairs'], 'pair')} accepted, "
+        f"{console.counted(summary['reviewed'], 'record')} decided by reviewers. Set {acceptance.fingerprint}. "
+        f"Decisions in {console.escape(str(decisions_file(run)))}."
     )

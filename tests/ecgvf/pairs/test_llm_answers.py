@@ -110,7 +110,7 @@ def test_a_body_that_is_not_an_answer_is_sent_again_within_the_budget_and_by_the
     result = generate(*arguments, str(ledger().spent().total + Decimal("0.001")))
     assert "budget" in result.stderr and len(server.requests) == 2 + retry.ALLOWED["faulty"]
     server.behave = lambda _: "fine"
-    assert "1 calls for about" in generate(*arguments, "5").stdout
+    assert "1 call for about" in generate(*arguments, "5").stdout
     assert len(server.requests) == 3 + retry.ALLOWED["faulty"] and summary()["set_aside"] == {}
     assert {row.iteration for row in rows() if row.reason is None} == {0, 1}
 
@@ -187,7 +187,7 @@ def test_a_refusal_in_plain_words_gets_no_repair_call(
     generate("--writers", "kimi,claude", "--iterations", "1", structure=structure)
     assert len(server.requests) == 2
     assert all(summary()["writers"][name]["outcomes"] == {"refusal": 1} for name in ("kimi", "claude"))
-    assert "1 answers: refusal" in CliRunner().invoke(app, ["status"], env={"COLUMNS": "200"}).stdout
+    assert "1 answer: refusal" in CliRunner().invoke(app, ["status"], env={"COLUMNS": "200"}).stdout
 
 
 def test_a_repair_is_not_repaired_and_a_schema_needs_no_repair(server: LlmServer, generate: Callable[..., Any]) -> None:
