@@ -37,7 +37,7 @@ def import_pairs(
     """Import pairs or prompts into the store, to be rendered and judged like any others."""
     from ecgvf import Run
     from ecgvf.commands.pairs_output import accepted_counts, rejected_counts
-    from ecgvf.commands.results import location, next_command, set_facts
+    from ecgvf.commands.results import location, next_command, rendering_command, set_facts
 
     run = Run.from_definition(concept, store)
     result = run.import_pairs(file, columns=column or (), only=only, licence=licence)
@@ -52,5 +52,5 @@ def import_pairs(
         f"[bold]{run.concept.name}[/bold]: {accepted_counts(summary)} from "
         f"{console.escape(settings['source']['name'])} ({console.escape(columns + rows)}); "
         f"{console.counted(result.left_out, 'row')} of other concepts left out; {rejected_counts(summary)}.",
-        f"{location(result.stage)} {next_command('ecgvf filter', store=store)}",
+        f"{location(result.stage)} {next_command(rendering_command(run.concept, 'ecgvf filter'), store=store)}",
     )

@@ -11,7 +11,7 @@ import typer
 from rich.console import RenderableType
 
 from ecgvf.commands.grouping import words
-from ecgvf.commands.results import location, next_command, set_facts
+from ecgvf.commands.results import location, next_command, rendering_command, set_facts
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError, WriterError
 from ecgvf.core.records import SPLITS, Split
@@ -130,7 +130,7 @@ def print_set(stage_set: StageSet, writing: "WriterArguments", store: Path | Non
         f"{rejected_counts(summary)}.",
         *(f"{console.escape(name)} stopped: {console.escape(why)}" for name, why in set_aside),
         *(_spending(paid) if "spent" in summary else ()),
-        location(stage_set) + ("" if unusable else f" {_next_command(summary, writing, store)}"),
+        location(stage_set) + ("" if unusable else f" {_next_command(stage_set, writing, store)}"),
     )
     if unusable:
         raise WriterError(
@@ -151,14 +151,15 @@ def rejected_counts(summary: Mapping[str, Any]) -> str:
     return f"rejected {malformed} malformed, {duplicate} duplicate"
 
 
-def _next_command(summary: Mapping[str, Any], writing: "WriterArguments", store: Path | None) -> str:
+def _next_command(stage_set: StageSet, writing: "WriterArguments", store: Path | None) -> str:
+    summary = stage_set.summary
     again = shlex.join(["ecgvf", "generate", *words(writing)])  # by the same writers
     if not summary["train"]["accepted"]:
         return next_command(again, store=store)
     for split in ("validation", "test"):
         if not summary[split]["accepted"]:
             return next_command(again, split=split, store=store)
-    return next_command("ecgvf render", store=store)
+    return next_command(rendering_command(stage_set.run.concept, "ecgvf render"), store=store)
 
 
 def _spending(writers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ecgvf.core import console
+from ecgvf.core.concepts import Concept
 from ecgvf.core.stage_set import StageSet
 
 
@@ -16,6 +17,11 @@ def set_facts(stage_set: StageSet) -> dict[str, Any]:
 def location(stage_set: StageSet) -> str:
     """Where the set is."""
     return f"Set {stage_set.fingerprint} in {console.escape(str(stage_set.path))}."
+
+
+def rendering_command(concept: Concept, by_nano: str) -> str:
+    """``by_nano``, or, for a concept that Janus-nano cannot render, the command that renders it by another model."""
+    return by_nano if concept.labels("nano") else "ecgvf render --model janus-pro-1b"
 
 
 def next_command(command: str, **given: str | Path | bool | None) -> str:
