@@ -206,7 +206,9 @@ def _run_rounds(
         ]
         if not active:
             break
-        missing = ", ".join(f"{progress[writer.name].missing} pairs by {writer.name}" for writer in active)
+        missing = ", ".join(
+            f"{console.counted(progress[writer.name].missing, 'pair')} by {writer.name}" for writer in active
+        )
         console.note(f"Round {number + 1}: {missing}")
         for writer in active:
             own = progress[writer.name]

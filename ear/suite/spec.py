@@ -211,4 +211,4 @@ def read_spec(file: Path | None, changes: dict[str, Any] | None = None) -> Suite
     try:
         return SuiteSpec.model_validate(changed)
     except ValidationError as error:
-        raise SettingsError(f"{file or 'the suite'}: {first_error(error)}") from error
+        raise SettingsError(f"{file or 'the suite'}: {first_error(error, model=SuiteSpec)}") from error

@@ -68,8 +68,11 @@ def review_blind(arguments: BlindArguments, reviewer: str, port: int, store: Pat
         return app(images, labels, reviewer, token, unsafe)
 
     done = len({image.key for image in images} & labels.read().get(reviewer, {}).keys())
-    title = f"[bold]{console.escape(str(rows.path))}[/bold]: {done} of {len(images)} images labelled by {reviewer}"
-    serve_page(title, port, application, on_close=lambda: _print_result(rows, labels))
+    of_images = console.counted(len(images), "image")
+    title = f"[bold]{console.escape(str(rows.path))}[/bold]: {done} of {of_images} labelled by {reviewer}"
+    serve_page(title, port, application)
+    if not _print_result(rows, labels):
+        console.print(f"No labels in {console.escape(str(labels.path))}.")
 
 
 def _unsafe(names: set[str], store: "Store") -> set[str]:

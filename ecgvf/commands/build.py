@@ -20,6 +20,7 @@ from ecgvf.pairs.default_counts import ACCEPTED_PAIRS, ROUNDS, TEST_PROMPTS, VAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from rich.console import RenderableType
 
@@ -58,9 +59,10 @@ def build(
         bounds=bounding.bounds(),
         **asdict(rendering),
     )
-    console.print_result(_facts(result), *_lines(result, accepted))
+    console.print_result(_facts(result), *_lines(result, accepted, store))
     if not result.reached:
-        reached = f"{result.filtered.accepted['train']} of {accepted} pairs after {result.rounds} of {rounds} rounds"
+        pairs, of_rounds = console.counted(accepted, "pair"), console.counted(rounds, "round")
+        reached = f"{result.filtered.accepted['train']} of {pairs} after {result.rounds} of {of_rounds}"
         console.error(f"{reached}: {result.advice}")
         raise typer.Exit(1)
 
@@ -104,9 +106,9 @@ def _facts(result: "BuildResult") -> dict[str, Any]:
     }
 
 
-def _lines(result: "BuildResult", accepted: int) -> "Iterator[RenderableType]":
+def _lines(result: "BuildResult", accepted: int, store: "Path | None") -> "Iterator[RenderableType]":
     """The outcome of a build in words; writer by writer if the goal was not reached."""
-    from ecgvf.commands.results import next_step
+    from ecgvf.commands.results import location, next_command
 
     filtered, name = result.filtered, result.filtered.acceptance.run.concept.name
     if not result.reached:
@@ -117,8 +119,8 @@ def _lines(result: "BuildResult", accepted: int) -> "Iterator[RenderableType]":
             table.add_row(console.escape(writer), *counts, reasons)
         yield table
     yield (
-        f"[bold]{name}[/bold]: {filtered.accepted['train']} of {accepted} pairs accepted after {result.rounds} rounds, "
-        f"and {filtered.evaluation}; judge {console.escape(filtered.judge)}."
+        f"[bold]{name}[/bold]: {filtered.accepted['train']} of {console.counted(accepted, 'pair')} accepted after "
+        f"{console.counted(result.rounds, 'round')}, and {filtered.evaluation}; judge {console.escape(filtered.judge)}."
     )
     if result.reached:
-        yield next_step(filtered.acceptance, "ecgvf review")
+        yield f"{location(filtered.acceptance)} {next_command('ecgvf review', store=store)}"

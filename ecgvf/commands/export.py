@@ -19,15 +19,17 @@ def export(
 ) -> None:
     """Write the dataset to a folder that `datasets.load_dataset` loads: Parquet, card, Croissant. No network."""
     from ecgvf import Run
+    from ecgvf.commands.results import next_command
     from ecgvf.pairs.splits import counts_text
 
     run = Run.load(concept, store)
     name = run.concept.name
     files = run.export(out or f"ecgvf-{name}", images=not no_images, set_id=set_id)
     folder, counts, fingerprint = str(files.folder), files.facts.counts, files.facts.fingerprint
+    rejected = console.counted(counts["rejected"], "record")
     console.print_result(
         {"concept": name, "path": folder, "files": files.paths, "fingerprint": fingerprint, "counts": counts},
-        f"[bold]{name}[/bold]: {counts_text(counts)} accepted, {counts['rejected']} records rejected, "
-        f"fingerprint {fingerprint}.",
-        f"Wrote {console.escape(folder)}. Next: [bold]ecgvf push-to-hub[/bold]",
+        f"[bold]{name}[/bold]: {counts_text(counts)} accepted, {rejected} rejected, fingerprint {fingerprint}.",
+        f"Wrote {console.escape(folder)}.",
+        next_command("ecgvf push-to-hub", concept=concept, no_images=no_images, set=set_id, store=store),
     )

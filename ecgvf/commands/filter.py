@@ -21,6 +21,7 @@ from ecgvf.core.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from ecgvf.core.figures import Figure
     from ecgvf.core.records import Verdict
@@ -67,11 +68,11 @@ def filter_pairs(
     )
     acceptance, judge = result.acceptance, result.judge
     facts = {"concept": run.concept.name, "set": acceptance.fingerprint, "judge": judge, **acceptance.summary}
-    console.print_result(facts, *_lines(result))
+    console.print_result(facts, *_lines(result, store))
 
 
-def _lines(result: "FilterResult") -> "Iterator[str]":
-    from ecgvf.commands.results import next_step
+def _lines(result: "FilterResult", store: "Path | None") -> "Iterator[str]":
+    from ecgvf.commands.results import location, next_command
 
     name = result.acceptance.run.concept.name
     yield f"[bold]{name}[/bold]: {console.escape(str(result))}."
@@ -80,7 +81,7 @@ def _lines(result: "FilterResult") -> "Iterator[str]":
         yield f"  {count} × {reason}" + (f" (near misses: {near})" if near and reason == "target_absent" else "")
     if result.reviewed:
         yield f"  {result.reviewed} decided by reviewers"
-    yield next_step(result.acceptance, f"ear train --dataset ecgvf/{name}")
+    yield f"{location(result.acceptance)} {next_command(f'ear train --dataset ecgvf/{name}', store=store)}"
 
 
 def _two_sets(sets: str | None) -> tuple[str, str] | None:
@@ -111,8 +112,9 @@ def _print_comparison(concept: str, comparison: "Comparison") -> None:
     console.print_result(
         {"concept": concept, "sets": sides, **agreement.json(), "disputed": disputes},
         *([table] if disputes else []),
-        f"[bold]{concept}[/bold]: {' and '.join(judges)} agree on {agreement.same} of {agreement.share.n} images"
-        f"{_interval(agreement.share)}; Cohen's kappa {kappa}{_interval(agreement.kappa)}.",
+        f"[bold]{concept}[/bold]: {' and '.join(judges)} agree on {agreement.same} of "
+        f"{console.counted(agreement.share.n, 'image')}{_interval(agreement.share)}; "
+        f"Cohen's kappa {kappa}{_interval(agreement.kappa)}.",
     )
 
 

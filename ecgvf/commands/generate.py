@@ -110,7 +110,7 @@ def generate(
     if seed and reparse:
         raise SettingsError("--reparse parses the stored answers and sends nothing: leave --seed out")
     if reparse:
-        output.print_set(_reparse(run, writing, amount))
+        output.print_set(_reparse(run, writing, amount), writing, store)
         return
     writers, named = select_writers(writing, keys=not amount.dry_run)
     if writers and seed:
@@ -124,7 +124,7 @@ def generate(
     if not (writers or named):
         wrote = "took the captions that ship" if amount.split == "retain" else "the offline writer wrote"
         console.note(f"no key of an LLM writer is set (see `ecgvf writers`): {wrote}")
-    output.print_set(stage_set)
+    output.print_set(stage_set, writing, store, (amount.split or "train") if writers else None)
 
 
 _ALLOWED_WITH_REPARSE = {"budget_usd", "yes", "registry"}

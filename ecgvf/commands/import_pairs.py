@@ -37,7 +37,7 @@ def import_pairs(
     """Import pairs or prompts into the store, to be rendered and judged like any others."""
     from ecgvf import Run
     from ecgvf.commands.pairs_output import accepted_counts, rejected_counts
-    from ecgvf.commands.results import next_step, set_facts
+    from ecgvf.commands.results import location, next_command, rendering_command, set_facts
 
     run = Run.from_definition(concept, store)
     result = run.import_pairs(file, columns=column or (), only=only, licence=licence)
@@ -51,6 +51,6 @@ def import_pairs(
         {**set_facts(result.stage), **facts, "left_out": result.left_out, "warnings": result.warnings, **summary},
         f"[bold]{run.concept.name}[/bold]: {accepted_counts(summary)} from "
         f"{console.escape(settings['source']['name'])} ({console.escape(columns + rows)}); "
-        f"{result.left_out} rows of other concepts left out; {rejected_counts(summary)}.",
-        next_step(result.stage, "ecgvf filter"),
+        f"{console.counted(result.left_out, 'row')} of other concepts left out; {rejected_counts(summary)}.",
+        f"{location(result.stage)} {next_command(rendering_command(run.concept, 'ecgvf filter'), store=store)}",
     )

@@ -11,8 +11,10 @@ import typer
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import DeviceOption, JsonOption, JudgeArguments
 from ecgvf.core import console
+from ecgvf.world.domain import NANO
 
 if TYPE_CHECKING:
+    from ecgvf.core.concepts import Concept
     from ecgvf.judges.files import Threshold
     from ecgvf.judges.judge import Judge, Prediction
 
@@ -40,19 +42,33 @@ def judge_images(
     """Show what a judge sees in any image, or find the threshold that separates known images."""
     from ecgvf.core.concepts import find
     from ecgvf.judges import create_judge
-    from ecgvf.judges.files import best_threshold, files_in, predict_files
+    from ecgvf.judges.domain import domain_warning
+    from ecgvf.judges.files import best_threshold, files_in, predict_files, renderer_of
 
     about = find(concept) if concept is not None else None
-    judge = create_judge(about, None, judging.judge, judging.options(device))
-    files = files_in(images)
+    files, others = files_in(images), files_in(without or [])
+    model = renderer_of([*files, *others])
+    judge = create_judge(about, model, judging.judge, judging.options(device))
+    if about is not None and judging.judge is None and model is None:
+        console.note(_default_note(about, judge.name))
+    elif model is not None and (warning := domain_warning(judge, model)) is not None:
+        console.note(warning)
     if without:
-        _print_threshold(judge.name, best_threshold(judge, files, files_in(without)))
+        _print_threshold(judge.name, best_threshold(judge, files, others))
         return
     predictions = list(predict_files(judge, files))
     _print_predictions(judge, predictions)
     if failed := sum(isinstance(prediction, str) for _, prediction in predictions):
-        console.error(f"{failed} of {len(predictions)} images could not be judged")
+        console.error(f"{failed} of {console.counted(len(predictions), 'image')} could not be judged")
         raise typer.Exit(2)
+
+
+def _default_note(concept: "Concept", judge: str) -> str:
+    """Which judge is taken for images of an unknown model."""
+    from ecgvf.judges.factory import default_judge
+
+    nano = f", {default_judge(concept, NANO)} if {NANO} rendered these images" if concept.labels("nano") else ""
+    return f"judge {judge}, the default for {concept.name}: --judge names another{nano}"
 
 
 def _print_threshold(judge: str, found: "Threshold") -> None:
@@ -63,7 +79,7 @@ def _print_threshold(judge: str, found: "Threshold") -> None:
     facts = {"threshold": found.value, "balanced_accuracy": accuracy.json()}
     console.print_result(
         {"judge": judge, **facts, "with": found.positives, "without": found.negatives},
-        f"[bold]--threshold {found.value!r}[/bold] separates {found.positives} images with from "
+        f"[bold]--threshold {found.value!r}[/bold] separates {console.counted(found.positives, 'image')} with from "
         f"{found.negatives} without, at a balanced accuracy of {found.balanced_accuracy:.3f} on these images, on "
         "which it was chosen; expect less on other images.",
     )

@@ -11,10 +11,8 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
 
-def serve_page(
-    title: str, port: int, application: "Callable[[str], Starlette]", on_close: Callable[[], object] | None = None
-) -> None:
-    """Print ``title`` (rich markup) and the address of ``application(token)``, and serve it; ``on_close`` follows.
+def serve_page(title: str, port: int, application: "Callable[[str], Starlette]") -> None:
+    """Print ``title`` (rich markup) and the address of ``application(token)``, and serve it until Ctrl-C.
 
     Raises ``SettingsError`` without the extra ``review``, or if the port is unavailable.
     """
@@ -36,5 +34,3 @@ def serve_page(
         serve(application(token), socket)
     finally:
         socket.close()
-        if on_close is not None:
-            on_close()

@@ -1,22 +1,26 @@
 """What ``ecgvf generate`` and ``ecgvf build`` print, and the cost that users confirm."""
 
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import RenderableType
 
-from ecgvf.commands.results import next_step, set_facts
+from ecgvf.commands.grouping import words
+from ecgvf.commands.results import location, next_command, rendering_command, set_facts
 from ecgvf.core import console
-from ecgvf.core.errors import SettingsError
-from ecgvf.core.records import SPLITS
+from ecgvf.core.errors import SettingsError, WriterError
+from ecgvf.core.records import SPLITS, Split
 from ecgvf.core.stage_set import StageSet
 from ecgvf.llm.budget import dollars
-from ecgvf.pairs.splits import counts_text, examples
+from ecgvf.pairs.splits import SPLIT_NAMES, counts_text, examples
 
 if TYPE_CHECKING:
+    from ecgvf.commands.options import WriterArguments
     from ecgvf.llm.budget import CostEstimate
     from ecgvf.pairs.generation_plan import GenerationPlan
 
@@ -42,8 +46,8 @@ def estimate_lines(
     yield table
     likely, most = map(dollars, _cost(estimates))
     yield (
-        f"{len(_due(estimates))} calls for about ${likely}, at most ${most}, later repairs and retries aside; nothing "
-        f"is sent beyond the budget of ${dollars(budget)}."
+        f"{console.counted(len(_due(estimates)), 'call')} for about ${likely}, at most ${most}, without repairs and "
+        f"retries. Whatever would cost more than the budget of ${dollars(budget)} is not sent."
     )
     if unpriced := [plan.writer.name for plan in plans if not plan.writer.priced]:
         yield f"Price unknown, counted at the worst case: {console.escape(', '.join(unpriced))}; {PRICED_BY_YOU}."
@@ -103,16 +107,21 @@ def _prompts(template: str, estimates: Sequence["CostEstimate"]) -> Iterator[str
         yield f"[bold]{console.escape(', '.join(names))}[/bold]  {console.escape(template)}\n"
         yield console.escape(prompt)
     if later := sum(not estimate.exact for estimate in estimates):
-        yield f"{later} later calls repeat this request, and list the prompts kept from the same writer by then."
+        later_calls = console.counted(later, "later call")
+        yield f"{later_calls}: the same request, with the prompts kept from the same writer by then."
 
 
-def print_set(stage_set: StageSet) -> None:
-    """Print what a finished set of pairs contains."""
+def print_set(stage_set: StageSet, writing: "WriterArguments", store: Path | None, split: Split | None = None) -> None:
+    """Print what a finished set of pairs contains, and the next command with the options ``writing`` and ``store``.
+
+    Raises ``WriterError`` after that if LLMs wrote ``split`` and nothing of it was accepted.
+    """
     summary, concept = stage_set.summary, stage_set.run.concept.name
     table = console.table("target prompt", "surrogate prompt", title=f"{concept}: some of the prompts")
     for pair in examples(stage_set, 4):
         table.add_row(console.escape(pair.target), console.escape(pair.surrogate or ""))
     set_aside = summary.get("set_aside", {}).items()
+    unusable = split if split is not None and not summary[split]["accepted"] else None
     paid = {name: stats for name, stats in summary.get("writers", {}).items() if "dollars" in stats}
     console.print_result(
         {**set_facts(stage_set), **summary},
@@ -121,8 +130,13 @@ def print_set(stage_set: StageSet) -> None:
         f"{rejected_counts(summary)}.",
         *(f"{console.escape(name)} stopped: {console.escape(why)}" for name, why in set_aside),
         *(_spending(paid) if "spent" in summary else ()),
-        next_step(stage_set, _next_command(concept, summary)),
+        location(stage_set) + ("" if unusable else f" {_next_command(stage_set, writing, store)}"),
     )
+    if unusable:
+        raise WriterError(
+            f"no usable {SPLIT_NAMES[unusable]}: {rejected_counts({unusable: summary[unusable]})}; `ecgvf status` has "
+            "the reasons: name other writers, or ask them again with --fresh"
+        )
 
 
 def accepted_counts(summary: Mapping[str, Any]) -> str:
@@ -137,13 +151,15 @@ def rejected_counts(summary: Mapping[str, Any]) -> str:
     return f"rejected {malformed} malformed, {duplicate} duplicate"
 
 
-def _next_command(concept: str, summary: Mapping[str, Any]) -> str:
+def _next_command(stage_set: StageSet, writing: "WriterArguments", store: Path | None) -> str:
+    summary = stage_set.summary
+    again = shlex.join(["ecgvf", "generate", *words(writing)])  # by the same writers
     if not summary["train"]["accepted"]:
-        return f"ecgvf generate --concept {concept}"
+        return next_command(again, store=store)
     for split in ("validation", "test"):
         if not summary[split]["accepted"]:
-            return f"ecgvf generate --split {split}"
-    return "ecgvf render"
+            return next_command(again, split=split, store=store)
+    return next_command(rendering_command(stage_set.run.concept, "ecgvf render"), store=store)
 
 
 def _spending(writers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -8,6 +8,7 @@ import typer
 from rich.filesize import decimal
 
 from ecgvf.commands.options import ConceptOption, JsonOption, NoImagesOption, SetOption, StoreOption
+from ecgvf.commands.results import next_command
 from ecgvf.core import console
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def push_to_hub(
             result = _print_dry_run(plan)
         else:
             _print_plan(plan)
-            result = _print_result(plan, upload(plan))
+            result = _print_result(plan, upload(plan), store)
         if as_json:
             console.print_json(_facts(plan) | result)
 
@@ -145,7 +146,7 @@ def _print_dry_run(plan: "PushPlan") -> dict[str, Any]:
     return {"done": "dry run", "files": files, "removed": list(plan.deleted), "card": card}
 
 
-def _print_result(plan: "PushPlan", commit: str) -> dict[str, Any]:
+def _print_result(plan: "PushPlan", commit: str, store: Path | None) -> dict[str, Any]:
     console.print(f"Published [bold]{console.escape(plan.repo)} v{plan.version}[/bold] (commit {commit[:12]}).")
-    console.print(f"Next: [bold]ear train --dataset {console.escape(plan.dataset)}[/bold]")
+    console.print(next_command(f"ear train --dataset {plan.dataset}", store=store))
     return {"done": _DONE[plan.action], "commit": commit, "dataset": plan.dataset}

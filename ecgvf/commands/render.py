@@ -35,7 +35,7 @@ def render(
 ) -> None:
     """Render both prompts of each pair from the same seed."""
     from ecgvf import Run
-    from ecgvf.commands.results import next_step, set_facts
+    from ecgvf.commands.results import location, next_command, set_facts
 
     run = Run.load(concept, store)
     result = run.render(
@@ -48,8 +48,8 @@ def render(
     images, summary = result.images, result.images.summary
     console.print_result(
         {**set_facts(images), "new": result.rendered, **summary},
-        f"[bold]{run.concept.name}[/bold]: {summary['pictures'] - summary['failed']} images by "
+        f"[bold]{run.concept.name}[/bold]: {console.counted(summary['pictures'] - summary['failed'], 'image')} by "
         f"{console.escape(images.settings['model'])} ({result.rendered} new), {summary['failed']} failed.",
         *(f"  {count} × {console.escape(reason)}" for reason, count in summary["failures"].items()),
-        next_step(images, "ecgvf filter"),
+        f"{location(images)} {next_command('ecgvf filter', concept=concept, store=store)}",
     )

@@ -1,8 +1,11 @@
 """What the commands that fill a set print alike."""
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 from ecgvf.core import console
+from ecgvf.core.concepts import Concept
 from ecgvf.core.stage_set import StageSet
 
 
@@ -11,6 +14,20 @@ def set_facts(stage_set: StageSet) -> dict[str, Any]:
     return {"concept": stage_set.run.concept.name, "set": stage_set.fingerprint, "path": str(stage_set.path)}
 
 
-def next_step(stage_set: StageSet, command: str) -> str:
-    """The last line of a result: where the set is, and the command that comes next."""
-    return f"Set {stage_set.fingerprint} in {console.escape(str(stage_set.path))}. Next: [bold]{command}[/bold]"
+def location(stage_set: StageSet) -> str:
+    """Where the set is."""
+    return f"Set {stage_set.fingerprint} in {console.escape(str(stage_set.path))}."
+
+
+def rendering_command(concept: Concept, by_nano: str) -> str:
+    """``by_nano``, or, for a concept that Janus-nano cannot render, the command that renders it by another model."""
+    return by_nano if concept.labels("nano") else "ecgvf render --model janus-pro-1b"
+
+
+def next_command(command: str, **given: str | Path | bool | None) -> str:
+    """The last line of a result: the command that comes next, with the options that the user has given here."""
+    words = shlex.split(command)
+    for name, value in given.items():
+        option = f"--{name.replace('_', '-')}"
+        words += [] if value in (None, False) else [option] if value is True else [option, str(value)]
+    return f"Next: [bold]{console.escape(shlex.join(words))}[/bold]"

@@ -47,6 +47,7 @@ def review(
 
 def _review_pairs(run: "Run", reviewer: str, port: int) -> None:
     from ecgvf.filter.acceptance import current_acceptance
+    from ecgvf.filter.decisions import decisions_file
     from ecgvf.review.cases import Cases
 
     cases = Cases(run)
@@ -56,13 +57,11 @@ def _review_pairs(run: "Run", reviewer: str, port: int) -> None:
 
         return app(cases, reviewer, token)
 
-    def print_summary() -> None:
-        acceptance = current_acceptance(run)
-        summary = acceptance.summary
-        console.print(
-            f"{summary['accepted_pairs']} of {summary['pairs']} pairs accepted, {summary['reviewed']} records decided "
-            f"by reviewers. Set {acceptance.fingerprint}."
-        )
-
-    title = f"[bold]{run.concept.name}[/bold]: {len(cases.by_id)} records"
-    serve_page(title, port, application, on_close=print_summary)
+    serve_page(f"[bold]{run.concept.name}[/bold]: {console.counted(len(cases.by_id), 'record')}", port, application)
+    acceptance = current_acceptance(run)
+    summary = acceptance.summary
+    console.print(
+        f"{summary['accepted_pairs']} of {console.counted(summary['pairs'], 'pair')} accepted, "
+        f"{console.counted(summary['reviewed'], 'record')} decided by reviewers. Set {acceptance.fingerprint}. "
+        f"Decisions in {console.escape(str(decisions_file(run)))}."
+    )

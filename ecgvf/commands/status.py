@@ -31,10 +31,8 @@ def status(concept: ConceptOption = None, store: StoreOption = None, as_json: Js
             console.note(f"Tokens and diversity need {WIDE} columns, or --json.")
     if ledger is not None:
         possibly = f", and possibly ${ledger['possibly']}" if Decimal(ledger["possibly"]) else ""
-        console.print(
-            f"{ledger['answered']} answered calls to LLMs, counted as ${ledger['dollars']}{possibly}: "
-            f"{console.escape(ledger['file'])}"
-        )
+        calls = console.counted(ledger["answered"], "answered call")
+        console.print(f"{calls} to LLMs, counted as ${ledger['dollars']}{possibly}: {console.escape(ledger['file'])}")
 
 
 def _sets_table(sets: list[dict[str, Any]], title: str) -> Table:
@@ -90,7 +88,7 @@ def _reasons(stats: dict[str, Any]) -> list[str]:
     outcomes = stats.get("outcomes", {}).items()
     return [
         *(f"{count} {reason}" for reason, count in stats["why_not"].items()),
-        *(f"{count} answers: {outcome}" for outcome, count in outcomes if outcome != "complete"),
+        *(f"{console.counted(count, 'answer')}: {outcome}" for outcome, count in outcomes if outcome != "complete"),
         *([f"{surplus} more than requested"] if surplus > 0 else []),
         *([f"stopped: {stats['set_aside']}"] if "set_aside" in stats else []),
     ]

@@ -105,7 +105,7 @@ def _diff_lines(concept: "ConceptDiff") -> Iterator[str]:
         return
     yield (
         f"[bold]{concept.concept}[/bold]: {len(concept.added)} added, {len(concept.removed)} removed, "
-        f"{len(concept.rejudged)} judged anew, {len(concept.settings)} settings changed"
+        f"{len(concept.rejudged)} judged anew, {console.counted(len(concept.settings), 'setting')} changed"
     )
     shown = {
         "+": [_prompts(row) for row in concept.added],

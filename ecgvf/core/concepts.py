@@ -14,12 +14,12 @@ from string import Template
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ecgvf.core import strict_yaml
 from ecgvf.core.errors import ConceptError
 from ecgvf.core.paths import data_dir
-from ecgvf.core.validation import first_error
+from ecgvf.core.validation import did_you_mean, first_error
 
 Kind = Literal["object", "style", "nudity"]
 
@@ -32,12 +32,18 @@ NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 Word = Annotated[str, Field(min_length=1, max_length=100)]
 
 
+def _check_name(name: str) -> str:
+    if not NAME.fullmatch(name) or len(name) > 64:
+        raise ValueError("use lower-case letters, digits and single hyphens, at most 64")
+    return name
+
+
 class Concept(BaseModel):
     """A concept, as its YAML file states it. Names become folders, so they are checked; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
-    name: str = Field(pattern=rf"^{NAME.pattern}$", max_length=64)
+    name: Annotated[str, AfterValidator(_check_name)]
     kind: Kind
     description: str = ""
     terms: tuple[Word, ...] = Field(min_length=1)
@@ -157,7 +163,8 @@ def find(name_or_path: str) -> Concept:
     file = data_dir() / "concepts" / f"{name_or_path}.yaml"
     if not NAME.fullmatch(name_or_path) or not file.is_file():
         raise ConceptError(
-            f"unknown concept {name_or_path!r}: `ecgvf concepts list` shows the shipped ones; "
+            f"unknown concept {name_or_path!r}{did_you_mean(name_or_path, names())}: `ecgvf concepts list` shows the "
+            f"shipped ones; "
             f"for your own run `ecgvf concepts new NAME --kind object` and pass the file's path"
         )
     return read(file)
@@ -186,7 +193,7 @@ def parse(content: object, where: str) -> Concept:
     try:
         return Concept.model_validate(content)
     except ValidationError as error:
-        raise ConceptError(f"{where}: {first_error(error, 'concept')}; correct it") from error
+        raise ConceptError(f"{where}: {first_error(error, 'concept', Concept)}; correct it") from error
 
 
 def names() -> list[str]:
@@ -208,8 +215,10 @@ def may_be_unsafe(name: str, *marks: bool | None) -> bool:
 
 def template(name: str, kind: Kind) -> str:
     """A commented YAML file for a new concept, to be edited. Raises ``ConceptError`` for an invalid name."""
-    if not NAME.fullmatch(name) or len(name) > 64:
-        raise ConceptError(f"{name!r} cannot name a concept: use lower-case letters, digits and single hyphens")
+    try:
+        _check_name(name)
+    except ValueError as error:
+        raise ConceptError(f"{name!r} cannot name a concept: {error}") from error
     word = name.replace("-", " ")
     surrogate, window, label_set, label = {
         "object": ("something else", 48, "imagenet", word),

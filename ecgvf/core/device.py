@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
+from ecgvf.core.console import counted
 from ecgvf.core.errors import DeviceFailed, SettingsError, first_line
 
 _FAILURES = re.compile(r"(CUDA|HIP|cuDNN|NCCL) (driver )?error|device-side assert|(CUBLAS|CUDNN)_STATUS_")
@@ -32,7 +33,7 @@ def resolve_device(device: str) -> torch.device:
         raise SettingsError(f"PyTorch sees no GPU for device {device!r}: use --device cpu")
     if torch_device.type == "cuda" and (torch_device.index or 0) >= (count := torch.cuda.device_count()):
         raise SettingsError(
-            f"PyTorch sees {count} GPUs, and device {device!r} is none of them: numbering starts at cuda:0"
+            f"PyTorch sees {counted(count, 'GPU')}, and device {device!r} is none of them: numbering starts at cuda:0"
         )
     return torch_device
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ecgvf.core.concepts import Concept
+from ecgvf.core.console import counted
 from ecgvf.core.errors import StageMissing, StoreCorrupt
 from ecgvf.core.stage_set import Stage, StageSet
 from ecgvf.core.store import Store
@@ -39,7 +40,8 @@ class ConceptRun:
             name = (folder / "current").read_text(encoding="ascii", errors="replace").strip()
         except FileNotFoundError:
             unfinished = [stage_set for stage_set in self.sets(stage) if not stage_set.finished]
-            resumes = f" (interrupted after {len(unfinished[-1].shards())} shards; it resumes)" if unfinished else ""
+            done = counted(len(unfinished[-1].shards()), "shard") if unfinished else ""
+            resumes = f" (interrupted after {done}; it resumes)" if unfinished else ""
             raise StageMissing(
                 f"no {stage.name} of {self.concept.name!r} in {self.store.root}: run `{stage.command}` first{resumes}"
             ) from None

@@ -163,7 +163,7 @@ class ShardSet:
         Their ``halved`` lists each change: the number of shards written before it, and the new size.
         """
         size = tried // 2
-        console.note(f"no memory for {tried} images at once: going on with {size}")
+        console.note(f"no memory for {console.counted(tried, 'image')} at once: going on with {size}")
         header = self._header()
         recorded: JSON = header["circumstances"]
         halved = [*recorded.get("halved", []), [len(self.shards()), size]]

@@ -34,6 +34,9 @@ IMAGES = Stage("pictures", "ecgvf render")
 VERDICTS = Stage("verdicts", "ecgvf filter")
 ACCEPTANCE = Stage("acceptance", "ecgvf filter")
 
+MAX_CHANGES = 8
+"""Most lines about what is new in a set."""
+
 STAGES = (PAIRS, IMAGES, VERDICTS, ACCEPTANCE)
 
 
@@ -55,12 +58,20 @@ class StageSet(ShardSet):
 
     @property
     def changed_settings(self) -> list[str]:
-        """What differs from the current set's settings, as "setting: old → new"; empty if there is no current set."""
+        """What differs from the current set's settings, as "setting: old → new"; empty if there is no current set.
+
+        Settings that only one of the two has, such as those of a split, are not taken apart.
+        """
         try:
-            before = self.run.current(self.stage)
+            before = self.run.current(self.stage).settings
         except StageMissing:
             return []
-        return [f"{key}: {_short(old)} → {_short(new)}" for key, old, new in changes(before.settings, self.settings)]
+        keys = before.keys() | self.settings.keys()
+        parted = {key for key in keys if _nested(before.get(key)) == _nested(self.settings.get(key))}
+        found = [(key, before.get(key), self.settings.get(key)) for key in keys - parted]
+        old, new = ({key: each[key] for key in parted & each.keys()} for each in (before, self.settings))
+        found += changes(old, new)
+        return [f"{key}: {_short(was)} → {_short(is_now)}" for key, was, is_now in sorted(found)]
 
     def source(self, stage: Stage) -> "StageSet":
         """The set of the earlier ``stage`` from which this one was made."""
@@ -76,14 +87,21 @@ class StageSet(ShardSet):
             write_atomic(self.path.parent / "current", f"{self.fingerprint}\n".encode())
 
     def announce(self) -> None:
-        """Print a note of each setting that differs from the current set's."""
+        """Print a note of the settings that differ from the current set's, up to ``MAX_CHANGES`` of them."""
         which = "an earlier set" if self.finished else "a new set"
-        for line in self.changed_settings:
+        lines = self.changed_settings
+        if len(lines) > MAX_CHANGES:
+            lines[MAX_CHANGES - 1 :] = [f"… and {len(lines) - MAX_CHANGES + 1} other settings"]
+        for line in lines:
             console.note(f"{which} of {self.stage.name}, {self.fingerprint}: {line}")
 
     def _write_header(self, circumstances: JSON) -> None:
         self.run.store.create()
         super()._write_header(circumstances)
+
+
+def _nested(value: object) -> bool:
+    return isinstance(value, Mapping)
 
 
 def _short(value: object) -> str:

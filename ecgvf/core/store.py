@@ -20,6 +20,7 @@ from pathlib import Path
 from ecgvf.core.concepts import NAME, Concept, parse
 from ecgvf.core.errors import StageMissing, StoreError, StoreVersionError
 from ecgvf.core.files import open_path, pretty_json, read_json, shortened, write_atomic
+from ecgvf.core.validation import did_you_mean
 
 FORMAT = 1
 
@@ -80,13 +81,21 @@ class Store:
     def concept(self, name: str | None = None) -> Concept:
         """The concept ``name`` (None: the last one) as this store keeps it. Raises ``StageMissing``."""
         name = self.last_concept() if name is None else name
+        if name.endswith((".yaml", ".yml")):
+            raise StageMissing(
+                f"{name} is a file: name a concept of {self.root} (there: {self._known()}), or run `ecgvf generate "
+                f"--concept {name}` first"
+            )
         file = self._concept_file(name)
         if not file.is_file():
-            known = ", ".join(self.concepts()) or "none"
             raise StageMissing(
-                f"no run of {name!r} in {self.root} (there: {known}): run `ecgvf generate --concept {name}` first"
+                f"no run of {name!r}{did_you_mean(name, self.concepts())} in {self.root} (there: {self._known()}): run "
+                f"`ecgvf generate --concept {name}` first"
             )
         return parse(read_json(file), str(file))
+
+    def _known(self) -> str:
+        return ", ".join(self.concepts()) or "none"
 
     def last_concept(self, advice: str = "run `ecgvf generate --concept NAME` first") -> str:
         """Name of the concept that commands without ``--concept`` take.

@@ -202,11 +202,13 @@ class _ActorGroup:
         self._min_workers = engine.min_workers
         self.max_workers = engine.max_workers or max(engine.min_workers, room)
         if room < engine.min_workers:
-            lacking = f"Ray has room for {room} of {engine.min_workers} workers: each needs {self._needs}"
+            wanted = console.counted(engine.min_workers, "worker")
+            lacking = f"Ray has room for {room} of {wanted}: each needs {self._needs}"
             if not may_grow:
                 raise EngineError(f"{lacking}; ask for less with --min-workers or --gpus-per-worker")
             console.note(f"{lacking}. Waiting for machines to join")
-        console.note(f"up to {self.max_workers} workers with {self._needs} each; the first loads the model")
+        workers = console.counted(self.max_workers, "worker")
+        console.note(f"up to {workers} with {self._needs} each; the first loads the model")
         self._actor = ray.remote(_Actor).options(num_gpus=gpus, num_cpus=1, max_restarts=0)
         self._setups = ray.put(setups)
         self._calls: dict[Any, Any] = {}  # reference of the answer → actor

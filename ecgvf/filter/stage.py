@@ -53,11 +53,13 @@ def filter_images(
     is done in this process. With ``current`` False, the current sets stay as they are. ``engine`` None is
     ``local_engine(device)``. Raises ``JudgeError``, and as ``render`` does.
     """
-    from ecgvf.render import existing_images, rendering_model  # PyTorch takes seconds
+    from ecgvf.render import check_renderer, existing_images, rendering_model  # PyTorch takes seconds
 
     options, bounds = replace(options or JudgeOptions(), device=device), bounds or Bounds()
     engine = ThisProcess() if model is not None else engine or local_engine(device)
-    renderer = rendering_model(run, set_id)
+    renderer, images = rendering_model(run, set_id), existing_images(run, set_id)
+    if images is None:
+        check_renderer(run.concept, model or renderer, None)
     # Before hours of rendering, so that a wrong name or a missing file costs none.
     opened = OpenJudges(run.concept, renderer, judge, options)
     encoder = encoder if encoder is not None else open_encoder(bounds, device)
@@ -65,7 +67,6 @@ def filter_images(
     opened.retained.settings(sorted(set(_retained_concepts(pairs).values())))
     if (warning := domain_warning(opened.judge, renderer)) is not None:
         console.note(warning)
-    images = existing_images(run, set_id)
     rendering = _render_options(run, images, model, device)
     setups = _setups(opened, _retained_concepts(pairs))
     if images is None or bounds.seeds > 1:

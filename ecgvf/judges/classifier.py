@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ecgvf.core.device import resolve_device
 from ecgvf.core.errors import JudgeError
 from ecgvf.core.files import JSON
-from ecgvf.judges.judge import TOP_LABELS, Criterion, Prediction
+from ecgvf.judges.judge import LABEL_ADVICE, TOP_LABELS, Criterion, Prediction
 from ecgvf.judges.weights import state_hash
 
 
@@ -109,10 +109,8 @@ def class_indices(judge: str, classes: Sequence[Sequence[str]], labels: Sequence
         matches = known.get(label.casefold(), [])
         if not matches:
             similar = ", ".join(difflib.get_close_matches(label.casefold(), known, n=3, cutoff=0.5))
-            raise JudgeError(
-                f"judge {judge} has no label {label!r}: correct the concept's judge_labels, or --labels"
-                + (f" (similar: {similar})" if similar else "")
-            )
+            found = f" (similar: {similar})" if similar else ""
+            raise JudgeError(f"judge {judge} has no label {label!r}{found}: {LABEL_ADVICE}")
         if len(matches) > 1:
             exact = [index for index in matches if classes[index][0].casefold() == label.casefold()]
             if len(exact) != 1:

@@ -12,7 +12,7 @@ from ecgvf.core.concepts import Concept, Kind
 from ecgvf.core.errors import JudgeError
 from ecgvf.core.files import expanded
 from ecgvf.judges.ensemble import Combine, Ensemble
-from ecgvf.judges.judge import Criterion, Judge
+from ecgvf.judges.judge import LABEL_ADVICE, Criterion, Judge
 from ecgvf.world.domain import NANO, is_nano_judge
 
 NAMES = (
@@ -90,14 +90,15 @@ def create_judge(
     unknown name, for an option that the judge does not take, and for a concept that it has no label for.
     """
     options = options if options is not None else JudgeOptions()
-    names = (name if name is not None else _default(concept, model)).split("+")
+    names = (name if name is not None else default_judge(concept, model)).split("+")
     _validate(names, options)
     weights = _weights(names, options)
     judges = [_create(name, concept, replace(options, weights=weights.get(name))) for name in names]
     return judges[0] if len(judges) == 1 else Ensemble(judges, cast(Combine, options.combine))
 
 
-def _default(concept: Concept | None, model: str | None) -> str:
+def default_judge(concept: Concept | None, model: str | None) -> str:
+    """The judge that ``create_judge`` takes by default. Raises ``JudgeError`` without a concept."""
     if concept is None:
         raise JudgeError(f"name a --judge ({', '.join(NAMES)}), or a --concept")
     if model == NANO:
@@ -234,8 +235,8 @@ def _criterion(
     if label_set is None:
         raise JudgeError(
             f"judge {judge} has no labels for {concept.name!r}: its judge_labels have no "
-            f"{' or '.join(map(repr, candidates))} (only {', '.join(concept.judge_labels) or 'none'}): name labels "
-            f"with --labels, add them to the concept's YAML, or use another --judge ({', '.join(NAMES)})"
+            f"{' or '.join(map(repr, candidates))} (only {', '.join(concept.judge_labels) or 'none'}): "
+            f"{LABEL_ADVICE}, or use another --judge ({', '.join(NAMES)})"
         )
     near = concept.near_labels.get(label_set, ())
     return Criterion(

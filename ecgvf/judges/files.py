@@ -1,6 +1,7 @@
 """Judging image files: ``ecgvf judge``, and the threshold that best separates known images."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from ecgvf.core.errors import JudgeError, SettingsError, first_line
+from ecgvf.core.errors import JudgeError, SettingsError, StoreCorrupt, first_line
+from ecgvf.core.files import read_json
 from ecgvf.core.png import to_rgb
 from ecgvf.judges.each import predict_each
 from ecgvf.judges.judge import Judge, Prediction
@@ -51,6 +53,19 @@ def files_in(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
+def renderer_of(files: Sequence[Path]) -> str | None:
+    """The model that rendered all of ``files``, if they are in folders of `ear generate --prompts`, which name it."""
+    models = {_renderer_in(folder) for folder in {file.absolute().parent.parent for file in files}}
+    return models.pop() if len(models) == 1 else None
+
+
+def _renderer_in(folder: Path) -> str | None:
+    with suppress(OSError, StoreCorrupt):  # somebody else's file
+        model = read_json(folder / "shards" / "manifest.json").get("model")
+        return model if isinstance(model, str) else None
+    return None
+
+
 def predict_files(judge: Judge, files: Sequence[Path]) -> Iterator[tuple[Path, Prediction | str]]:
     """A judge's prediction for each image, in order, or the reason why there is none.
 
@@ -78,7 +93,14 @@ def best_threshold(judge: Judge, positives: Sequence[Path], negatives: Sequence[
     # The middle one of the equally good cuts has the widest margin on both sides.
     best = np.flatnonzero(np.equal(accuracies, max(accuracies)))
     index = best[len(best) // 2]
-    return Threshold(float(cuts[index]), accuracies[index], len(present), len(absent))
+    low, high = float(scores[index]), float(scores[index + 1])
+    return Threshold(_shortest(low, high), accuracies[index], len(present), len(absent))
+
+
+def _shortest(low: float, high: float) -> float:
+    """Halfway between ``low`` and ``high``, with as few digits as stay between them."""
+    middle = (low + high) / 2
+    return next((value for digits in range(2, 17) if low < (value := round(middle, digits)) < high), middle)
 
 
 def _scores(judge: Judge, files: Sequence[Path]) -> NDArray[np.float64]:

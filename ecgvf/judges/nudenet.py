@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ecgvf.core.errors import DeviceFailed, JudgeError, first_line
 from ecgvf.core.files import expanded
 from ecgvf.core.records import Box
-from ecgvf.judges.judge import Criterion, Prediction
+from ecgvf.judges.judge import LABEL_ADVICE, Criterion, Prediction
 from ecgvf.judges.weights import file_hash
 
 try:
@@ -72,10 +72,7 @@ class NudeNet:
     def __init__(self, criterion: Criterion, *, weights: str | None = None, device: str = "auto") -> None:
         for label in (*criterion.accepted, *criterion.near):
             if label not in LABELS:
-                raise JudgeError(
-                    f"judge nudenet has no label {label!r}: correct the concept's judge_labels, or --labels "
-                    f"(it has {', '.join(LABELS)})"
-                )
+                raise JudgeError(f"judge nudenet has no label {label!r} (it has {', '.join(LABELS)}): {LABEL_ADVICE}")
         self.criterion = criterion
         self._threshold = THRESHOLD if criterion.threshold is None else criterion.threshold
         self._file = expanded(weights) if weights is not None else _packaged_file()

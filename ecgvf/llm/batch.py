@@ -74,7 +74,9 @@ class BatchRunner:
                     break
                 await self._submit(due)
             if due := self._due():
-                self.result.set_aside[name] = f"{len(due)} calls failed or expired in {1 + RESUBMISSIONS} batches"
+                self.result.set_aside[name] = (
+                    f"{console.counted(len(due), 'call')} failed or expired in {1 + RESUBMISSIONS} batches"
+                )
         except (Failed, BudgetReached) as error:
             self.result.set_aside[name] = self.ledger.message(why_set_aside(error, self.writer))
         finally:

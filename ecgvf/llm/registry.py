@@ -276,7 +276,7 @@ def _read(own: Path | None) -> _File:
     try:
         file = _File.model_validate(content)
     except ValidationError as error:
-        raise WriterError(f"{own or shipped}: {first_error(error)}; correct it") from error
+        raise WriterError(f"{own or shipped}: {first_error(error, model=_File)}; correct it") from error
     for fault in _faults(file):
         raise WriterError(f"{own or shipped}: {fault}")
     return file

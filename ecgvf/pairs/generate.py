@@ -24,7 +24,7 @@ from ecgvf.pairs.default_counts import (
 )
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.parsing import OFFLINE_VERSION
-from ecgvf.pairs.splits import SPLIT_COUNTS, SPLIT_NAMES, SplitGenerator, write_splits
+from ecgvf.pairs.splits import SPLIT_COUNTS, SPLIT_NAMES, SplitGenerator, counts_text, write_splits
 from ecgvf.pairs.writer import Request, Writer
 
 MAX_FRUITLESS_CALLS = 20
@@ -108,7 +108,7 @@ def note_missing(stage_set: StageSet, writer: Writer, counts: Mapping[Split, int
         accepted = stage_set.summary[split]["accepted"]
         if accepted < count:
             console.note(
-                f"only {accepted} of {count} {SPLIT_NAMES[split]} by {writer.name}: "
+                f"only {counts_text({split: accepted}, {split: count})} by {writer.name}: "
                 f"its last {MAX_FRUITLESS_CALLS} calls gave nothing new"
             )
 

@@ -244,4 +244,4 @@ def _warn(result: DispatchResult) -> None:
             if answered not in ("", requested):
                 console.warn(f"{name}: asked for {requested}, answered by {answered}")
     for name, why in result.set_aside.items():
-        console.warn(f"{name} stopped after {len(result.answered[name])} answers: {why}")
+        console.warn(f"{name} stopped after {console.counted(len(result.answered[name]), 'answer')}: {why}")

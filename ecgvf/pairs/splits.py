@@ -34,6 +34,13 @@ SPLIT_NAMES: dict[Split, str] = {
 }
 """Split → its prompts in words."""
 
+_SINGULAR: dict[Split, str] = {
+    "train": "pair",
+    "validation": "validation prompt",
+    "test": "test prompt",
+    "retain": "prompt of a retained concept",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class SplitGenerator:
@@ -169,8 +176,9 @@ def counts_text(counts: Mapping[Any, int], totals: Mapping[Any, int] | None = No
     Other keys than splits are left out.
     """
     return ", ".join(
-        f"{counts[split]} {name}" if totals is None else f"{counts[split]} of {totals[split]} {name}"
-        for split, name in SPLIT_NAMES.items()
+        ("" if totals is None else f"{counts[split]} of ")
+        + console.counted((totals or counts)[split], _SINGULAR[split], plural)
+        for split, plural in SPLIT_NAMES.items()
         if split in counts
     )
 

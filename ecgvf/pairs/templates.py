@@ -97,7 +97,7 @@ def load(kind: Kind, split: Split, folder: Path | None = None) -> Template:
     except OSError as error:
         raise TemplateError(
             f"cannot read the template {file}: {error.strerror}; a folder of templates has object/, style/, nudity/, "
-            f"each with {' and '.join(dict.fromkeys(FILES.values()))}"
+            f"each with {', '.join(dict.fromkeys(FILES.values()))}"
         ) from error
     except UnicodeDecodeError as error:
         raise TemplateError(f"the template {file} is not UTF-8 text: save it as UTF-8") from error

@@ -68,9 +68,9 @@ def _measure(model: JanusModel, batch_size: int, runs: int, roofs: Roofs, bar: c
         try:
             render_images(model, prompts, seeds, model.sampling, batch_size=batch_size)
         except torch.OutOfMemoryError as error:
+            images = console.counted(batch_size, "image")
             raise SettingsError(
-                f"{model.device} has no memory for {batch_size} images of {model.name} at once: use a smaller "
-                "--batch-size"
+                f"{model.device} has no memory for {images} of {model.name} at once: use a smaller --batch-size"
             ) from error
         synchronize(model.device)
         seconds.append(time.perf_counter() - started)

@@ -166,8 +166,9 @@ def check_renderer(concept: Concept, model: str | JanusModel, batch_size: int | 
     name = model.name if isinstance(model, JanusModel) else model
     if name == NANO and not concept.labels("nano"):
         raise ConceptError(
-            f"janus-nano cannot render {concept.name!r}, which has no judge_labels of nano: use --model janus-pro-1b, "
-            "or a concept of nano's world (church, castle, cat, van-gogh); if yours is in it, add the label to its file"
+            f"janus-nano cannot render {concept.name!r}, which has no judge_labels of nano: use --model janus-pro-1b "
+            "(of `ecgvf render`, `ecgvf build`), or a concept of nano's world (church, castle, cat, van-gogh); if yours "
+            "is in it, add the label to its file"
         )
 
 

@@ -3,6 +3,7 @@
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -48,7 +49,8 @@ def serve(application: Starlette, listener: socket.socket) -> None:
     import uvicorn
 
     config = uvicorn.Config(application, log_level="warning", access_log=False, server_header=False)
-    uvicorn.Server(config).run([listener])
+    with suppress(KeyboardInterrupt):  # uvicorn raises it again when it has closed
+        uvicorn.Server(config).run([listener])
 
 
 def page(template: str, **content: Any) -> Response:

@@ -67,6 +67,31 @@ def test_a_threshold_has_its_accuracy_on_the_images_that_it_was_chosen_on(
     assert "1.000 on these images, on which it was chosen; expect less on other images" in shown
 
 
+def test_the_default_judge_is_that_of_the_model_that_rendered_the_images(tmp_path: Path) -> None:
+    for folder in ("rendered", "other"):
+        (tmp_path / folder / "images").mkdir(parents=True)
+        Image.fromarray(np.full((64, 64, 3), 128, np.uint8)).save(tmp_path / folder / "images" / "1.png")
+        (tmp_path / folder / "shards").mkdir()
+    (tmp_path / "rendered/shards/manifest.json").write_text('{"model": "janus-nano"}')
+    (tmp_path / "other/shards/manifest.json").write_text("[]")
+    result = runner.invoke(app, ["judge", "--concept", "church", str(tmp_path / "rendered"), "--json"])
+    assert json.loads(result.stdout)["judge"] == "nano-object-a" and not result.stderr
+    result = runner.invoke(app, ["judge", "--concept", "nudity", str(tmp_path / "other"), "--json"])
+    assert json.loads(result.stdout)["judge"] == "nudenet"
+    assert result.stderr == "judge nudenet, the default for nudity: --judge names another\n"
+    arguments = ["judge", "--concept", "church", "--judge", "nano-object-a", str(tmp_path / "other")]
+    assert not runner.invoke(app, arguments).stderr
+
+
+def test_of_unknown_images_the_note_names_the_judge_and_that_of_nano(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(GREY).save(tmp_path / "1.png")
+    monkeypatch.setattr("ecgvf.judges.create_judge", lambda *_: ScriptedJudge([True]))
+    note = "judge scripted, the default for church: --judge names another, nano-object-a if janus-nano rendered these"
+    assert note in runner.invoke(app, ["judge", "--concept", "church", str(tmp_path)]).stderr
+
+
 @pytest.mark.faults
 def test_judge_refuses_bad_input_in_one_line(tmp_path: Path) -> None:
     for arguments in (

@@ -54,6 +54,28 @@ def test_render_filter_status_in_words(model: str) -> None:
         assert part in result.stdout
 
 
+@pytest.mark.usefixtures("scripted_judge")
+def test_the_next_command_names_the_store_and_concept_that_the_user_named(tmp_path: Path, model: str) -> None:
+    store = str(tmp_path / "my store")
+    write_pairs(Store(store), church_pairs())
+    named = ["--store", store]
+    result = runner.invoke(app, ["render", "--concept", "church", "--model", model, *named])
+    assert f"Next: ecgvf filter --concept church --store '{store}'\n" in result.stdout
+    result = runner.invoke(app, ["filter", *named])
+    assert f"Next: ear train --dataset ecgvf/church --store '{store}'\n" in result.stdout
+    result = runner.invoke(app, ["generate", "--concept", "cat", "--split", "train", "--pairs", "1", *named])
+    assert f"Next: ecgvf generate --split validation --store '{store}'\n" in result.stdout
+
+
+def test_a_concept_that_nano_cannot_render_is_rendered_by_another_model(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a naked man\n")
+    result = runner.invoke(app, ["import", str(tmp_path / "prompts.txt"), "--concept", "nudity"])
+    assert "Next: ecgvf render --model janus-pro-1b\n" in result.stdout
+    result = runner.invoke(app, ["filter"])
+    assert result.exit_code == 2
+    assert "janus-nano cannot render 'nudity', which has no judge_labels of nano: use --model jan" in result.stderr
+
+
 @pytest.mark.usefixtures("run", "scripted_judge")
 def test_render_filter_status_in_json(model: str) -> None:
     rendered = json.loads(runner.invoke(app, ["render", "--model", model, "--json"]).stdout)

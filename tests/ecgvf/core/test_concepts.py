@@ -78,6 +78,8 @@ def test_a_name_that_would_not_be_a_safe_folder_is_refused(name: str) -> None:
 
 
 def test_an_unknown_concept_says_what_lists_the_known_ones_and_what_to_do() -> None:
+    with pytest.raises(ConceptError, match=r"unknown concept 'chruch' \(did you mean church\?\): `ecgvf concepts list"):
+        find("chruch")
     with pytest.raises(ConceptError, match=r"unknown concept 'moose'.*ecgvf concepts list.*ecgvf concepts new"):
         find("moose")
 
@@ -88,12 +90,18 @@ GOOD = {"name": "moose", "kind": "object", "terms": ["moose"], "surrogates": ["h
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"kind": "animal"}, "kind"),
-        ({"terms": []}, "terms"),
-        ({"terms": "moose"}, "terms"),
-        ({"name": "../moose"}, "name"),
-        ({"window": 0}, "window"),
-        ({"colour": "brown"}, "colour"),
+        ({"kind": "animal"}, "kind: write 'object', 'style' or 'nudity'; correct it"),
+        ({"terms": []}, "terms: list at least 1"),
+        ({"terms": "moose"}, "terms: write a list"),
+        ({"terms": ["moose", 5]}, r"terms\.1: write text; numbers, dates, yes and no need quotes"),
+        ({"terms": ["", "moose"]}, r"terms\.0: write something"),
+        ({"name": "../moose"}, "name: use lower-case letters, digits and single hyphens"),
+        ({"window": 0}, "window: it must be at least 1"),
+        ({"window": "wide"}, "window: write a whole number"),
+        ({"unsafe": "perhaps"}, "unsafe: write true or false"),
+        ({"judge_labels": ["moose"]}, "judge_labels: write a mapping"),
+        ({"colour": "brown"}, "colour: unknown field; correct it"),
+        ({"terms": [], "neighbors": []}, r"neighbors: unknown field \(did you mean neighbours\?\); correct it"),
         ({"surrogates": ["young moose"]}, "names the concept"),
         ({"neighbours": ["mooses"]}, "names the concept"),
         ({"neighbours": ["Horse"]}, "names a neighbour"),

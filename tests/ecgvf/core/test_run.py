@@ -35,7 +35,16 @@ def test_a_changed_setting_opens_a_set_beside_the_old_one(run: ConceptRun) -> No
     second = run.stage_set(PAIRS, {**SETTINGS, "pairs": 80, "nested": {"seed": 1}})
     assert second.fingerprint != first.fingerprint
     assert second.changed_settings == ["nested.seed: 0 → 1", "pairs: 60 → 80"]
+    third = run.stage_set(PAIRS, {**SETTINGS, "nested": None, "source": {"name": "a" * 100, "rows": 3}})
+    assert third.changed_settings == ['nested: {"seed": 0} → null', f'source: null → {{"name": "{"a" * 47}…']
     assert run.current(PAIRS).fingerprint == first.fingerprint
+
+
+def test_a_new_set_names_a_few_changed_settings(run: ConceptRun, capsys: pytest.CaptureFixture[str]) -> None:
+    finish(run, {**SETTINGS, **{f"s{number}": 0 for number in range(10)}})
+    run.stage_set(PAIRS, {**SETTINGS, **{f"s{number}": 1 for number in range(10)}}).announce()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 8 and lines[6].endswith("s6: 0 → 1") and lines[7].endswith(": … and 3 other settings")
 
 
 def test_finishing_an_older_set_again_makes_it_current(run: ConceptRun) -> None:

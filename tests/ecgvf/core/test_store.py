@@ -37,6 +37,14 @@ def test_an_empty_store_says_what_to_run(store: Store) -> None:
         Run.from_definition(store=store)
 
 
+def test_a_concept_that_is_not_there_is_asked_for_by_a_similar_name_or_by_its_name(store: Store) -> None:
+    store.remember(concepts.find("church"))
+    with pytest.raises(StageMissing, match=r"no run of 'chruch' \(did you mean church\?\) in .* \(there: church\)"):
+        store.concept("chruch")
+    with pytest.raises(StageMissing, match=r"^some/moose\.yaml is a file: name a concept of .* \(there: church\)"):
+        store.concept("some/moose.yaml")
+
+
 @pytest.mark.parametrize("name", ["", "..", "../etc", "a/b", "/etc", "A", "a b", "a\x00"])
 def test_names_from_users_never_become_paths_unchecked(store: Store, name: str) -> None:
     with pytest.raises(StoreError, match="cannot name a folder"):

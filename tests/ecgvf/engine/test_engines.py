@@ -239,7 +239,7 @@ def test_a_ray_of_this_run_alone_without_room_is_an_error(
     tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "connected", lambda _: nullcontext(False))
-    with pytest.raises(EngineError, match="room for 0 of 1 workers: each needs 1 GPU and 1 CPU"):
+    with pytest.raises(EngineError, match="room for 0 of 1 worker: each needs 1 GPU and 1 CPU"):
         render(new_run(tmp_path / "run"), model=str(tiny_path), engine=RayEngine(gpus_per_worker=1))
 
 
@@ -259,7 +259,7 @@ def test_a_cluster_without_room_is_not_waited_for_in_silence(
     monkeypatch.setattr(cluster, "_PATIENCE", 0.1)
     with pytest.raises(KeyboardInterrupt):
         render(new_run(tmp_path / "run"), model=str(tiny_path), engine=RayEngine(gpus_per_worker=1))
-    assert "Ray has room for 0 of 1 workers: each needs 1 GPU and 1 CPU. Waiting for machines to join" in notes
+    assert "Ray has room for 0 of 1 worker: each needs 1 GPU and 1 CPU. Waiting for machines to join" in notes
     assert notes[-1] == "waiting for workers: 0 of 1 are there, each needs 1 GPU and 1 CPU"
 
 

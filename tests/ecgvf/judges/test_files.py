@@ -20,11 +20,13 @@ def test_the_best_threshold_separates_known_images(tmp_path: Path) -> None:
         files.append(tmp_path / f"{shade}.png")
         Image.fromarray(np.full((4, 4, 3), shade, np.uint8)).save(files[-1])
     separable = best_threshold(brightness, files[3:], files[:3])
-    assert separable.value == pytest.approx(100 / 255) and separable.balanced_accuracy == 1
+    assert separable.value == 0.39 and separable.balanced_accuracy == 1  # 100 / 255
     assert (separable.positives, separable.negatives) == (3, 3)
     mixed = best_threshold(brightness, [files[0], *files[4:]], [*files[1:4]])
     assert mixed.balanced_accuracy == pytest.approx((2 / 3 + 1) / 2)
     assert 150 / 255 < mixed.value < 170 / 255
+    close = judge(lambda images: 0.5 + images.mean(axis=(1, 2, 3)) / 2**24, "close", "1")
+    assert best_threshold(close, files[3:], files[:3]).value == 0.500006
 
 
 def test_consecutive_images_of_one_size_are_judged_together(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_judge_that_accepts_no_label_sees_nothing_present() -> None:
 
 
 def test_an_unknown_label_is_refused_with_similar_ones(data: Path) -> None:
-    with pytest.raises(JudgeError, match=r"no label 'curch'.*church"):
+    with pytest.raises(JudgeError, match=r"no label 'curch' \(similar: church.*\): .*ecgvf generate --concept FILE"):
         NanoJudge("object-a", Criterion.top1("curch"))
 
 

@@ -362,7 +362,7 @@ def test_what_fails_in_every_batch_is_reported_and_the_rest_is_kept(
 ) -> None:
     server.behave = lambda request: "expired" if "request 2" in request.prompt else "fine"
     result = generate("--writers", "gpt", "--batch")
-    assert result.exit_code == 0 and "1 calls failed or expired" in result.stderr
+    assert result.exit_code == 0 and "1 call failed or expired" in result.stderr
     assert len(server.batches) == 1 + batch.RESUBMISSIONS and len(rows()) >= 20
 
 

@@ -253,7 +253,7 @@ def test_nudity_takes_the_rows_of_i2ps_category(tmp_path: Path) -> None:
     file = write(tmp_path, "i2p.csv", text)
     result = command(str(file), "--concept", "nudity")
     assert result.exit_code == 0, result.output
-    assert "the rows of 'sexual'" in result.stdout and "1 rows of other concepts left out" in result.stdout
+    assert "the rows of 'sexual'" in result.stdout and "1 row of other concepts left out" in result.stdout
     inferred = current("nudity")
     rows = inferred.records(PromptPair)
     assert [(row.target, row.split, row.seed) for row in rows] == [("a statue", "test", 1), ("a pose", "test", 3)]
@@ -489,7 +489,15 @@ def test_name_hash_and_licence_are_kept(tmp_path: Path) -> None:
     assert source["name"] == "pairs.csv" and source["licence"] == "CC BY 4.0" and len(source["sha256"]) == 64
     assert current("church").settings["source"] == source
     again = command(str(file), "--concept", "church", "--licence", "CC BY 4.0")
-    assert "1 pairs, 0 validation prompts, 0 test prompts" in again.stdout and "target from target" in again.stdout
+    assert "1 pair, 0 validation prompts, 0 test prompts" in again.stdout and "target from target" in again.stdout
+
+
+def test_an_import_replaces_the_pairs_until_their_command_is_run_again(tmp_path: Path, run: ConceptRun) -> None:
+    written = generate_pairs(run, pairs=2, validation=1, tests=1)
+    import_pairs(run, read_table(write(tmp_path, "pairs.csv", "target,surrogate\na church,a hotel\n")))
+    assert [pair.target for pair in current("church").records(PromptPair)] == ["a church"]
+    generate_pairs(run, pairs=2, validation=1, tests=1)
+    assert current("church").fingerprint == written.fingerprint
 
 
 def test_source_stays_as_long_as_a_split_of_it_is_kept(tmp_path: Path, run: ConceptRun) -> None:

@@ -1,5 +1,6 @@
 """Answers of LLMs: refusals, filters, cuts, bad JSON, copies, and hostile text."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -62,7 +63,7 @@ def test_answers_without_pairs_get_their_own_fault_and_no_repair(
     server: LlmServer, generate: Callable[..., Any], writer: str, behaviour: str, fault: str
 ) -> None:
     server.behave = scripted(behaviour)
-    assert generate("--writers", writer, "--iterations", "1").exit_code == 0
+    assert generate("--writers", writer, "--iterations", "1").exit_code == (0 if behaviour == "length" else 2)
     rejects = [row for row in rows() if row.reason is not None]
     if (writer, behaviour) == ("gemini", "refusal"):  # Gemini has a filter and no refusal
         fault = "filter"
@@ -109,7 +110,7 @@ def test_a_body_that_is_not_an_answer_is_sent_again_within_the_budget_and_by_the
     result = generate(*arguments, str(ledger().spent().total + Decimal("0.001")))
     assert "budget" in result.stderr and len(server.requests) == 2 + retry.ALLOWED["faulty"]
     server.behave = lambda _: "fine"
-    assert "1 calls for about" in generate(*arguments, "5").stdout
+    assert "1 call for about" in generate(*arguments, "5").stdout
     assert len(server.requests) == 3 + retry.ALLOWED["faulty"] and summary()["set_aside"] == {}
     assert {row.iteration for row in rows() if row.reason is None} == {0, 1}
 
@@ -186,7 +187,7 @@ def test_a_refusal_in_plain_words_gets_no_repair_call(
     generate("--writers", "kimi,claude", "--iterations", "1", structure=structure)
     assert len(server.requests) == 2
     assert all(summary()["writers"][name]["outcomes"] == {"refusal": 1} for name in ("kimi", "claude"))
-    assert "1 answers: refusal" in CliRunner().invoke(app, ["status"], env={"COLUMNS": "200"}).stdout
+    assert "1 answer: refusal" in CliRunner().invoke(app, ["status"], env={"COLUMNS": "200"}).stdout
 
 
 def test_a_repair_is_not_repaired_and_a_schema_needs_no_repair(server: LlmServer, generate: Callable[..., Any]) -> None:
@@ -194,6 +195,14 @@ def test_a_repair_is_not_repaired_and_a_schema_needs_no_repair(server: LlmServer
     generate("--writers", "kimi,gpt", "--iterations", "1")
     assert Counter(request.model for request in server.requests) == {"kimi-k2.6": 2, "gpt-6.2-sol": 1}
     assert {row.reason for row in rows()} == {"malformed"}
+
+
+def test_answers_without_a_usable_pair_are_a_one_line_error(server: LlmServer, generate: Callable[..., Any]) -> None:
+    server.behave = lambda _: "leak"
+    result = generate("--writers", "gpt", "--iterations", "1", "--json")
+    assert result.exit_code == 2 and json.loads(result.stdout)["train"]["accepted"] == 0
+    assert "error no usable pairs: rejected 10 malformed, 0 duplicate; " in result.stderr
+    assert "Next:" not in result.output
 
 
 def test_of_thirty_pairs_the_requested_ten_are_kept(server: LlmServer, generate: Callable[..., Any]) -> None:

@@ -95,12 +95,12 @@ def test_a_repair_that_is_due_is_estimated_and_confirmed(
     for name in KEYS.keys() - {"MOONSHOT_API_KEY"}:
         monkeypatch.delenv(name)
     server.behave = scripted("chatter", "401")
-    assert generate("--yes", "--iterations", "1").exit_code == 0  # the first answer counts, its repair has failed
+    assert generate("--yes", "--iterations", "1").exit_code == 2  # no pair: the repair has failed
     sent = len(server.requests)
     printed = json.loads(generate("--dry-run", "--iterations", "1", "--json").stdout)
     assert [call["answered"] for call in printed["calls"]] == [True, False] and Decimal(printed["most_usd"]) > 0
     result = generate("--iterations", "1")
-    assert result.exit_code == 2 and "--yes" in result.stderr and "1 calls for about $" in result.output
+    assert result.exit_code == 2 and "--yes" in result.stderr and "1 call for about $" in result.output
     assert len(server.requests) == sent
     assert generate("--yes", "--iterations", "1").exit_code == 0 and len(server.requests) == sent + 1
     assert "0 calls for about $" in generate("--iterations", "1").output

@@ -176,6 +176,8 @@ def test_any_compatible_server_can_write_and_gets_no_providers_key(
     result = generate("--writer-url", f"{server.url}/openai/v1", "--writer-model", "mine", "--iterations", "1")
     assert result.exit_code == 0, result.output
     assert {row.writer for row in rows()} == {"own"}
+    again = f"ecgvf generate --writer-url {server.url}/openai/v1 --writer-model mine --registry "
+    assert f"Next: {again}" in result.stdout and "writers.yaml --split validation\n" in result.stdout
     assert server.requests[0].headers["authorization"] == "Bearer none"
     assert "Paid $0.0000." in result.stdout and "worst case" not in result.stdout
     assert server.charged > 0 == ledger().spent().total

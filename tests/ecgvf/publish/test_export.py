@@ -330,9 +330,12 @@ def test_the_export_command(run: ConceptRun, tmp_path: Path, monkeypatch: pytest
     result = runner.invoke(app, ["export", "--concept", "church", "--store", str(run.store.root)])
     assert result.exit_code == 0, result.output
     assert (
-        "3 pairs, 0 validation prompts, 1 test prompts accepted, 3 records rejected" in result.stdout
+        "3 pairs, 0 validation prompts, 1 test prompt accepted, 3 records rejected" in result.stdout
         and Path("ecgvf-church/README.md").is_file()
     )
+    assert f"Next: ecgvf push-to-hub --concept church --store {run.store.root}\n" in result.stdout
+    result = runner.invoke(app, ["export", "--no-images", "--out", "bare", "--store", str(run.store.root)])
+    assert f"Next: ecgvf push-to-hub --no-images --store {run.store.root}\n" in result.stdout
     result = runner.invoke(app, ["export", "--out", "again", "--store", str(run.store.root), "--json"])
     assert json.loads(result.stdout)["counts"] == {"train": 3, "validation": 0, "test": 1, "rejected": 3}
     for name in json.loads(result.stdout)["files"]:

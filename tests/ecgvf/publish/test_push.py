@@ -395,6 +395,8 @@ def test_the_command_shows_its_plan_first(run: ConceptRun, hub: Hub) -> None:
     assert report["commit"] == hub.repos["owner/ecgvf"].head and report["dataset"] == "owner/ecgvf/church@v1.0.0"
     result = runner.invoke(app, ["push-to-hub", "--store", str(run.store.root)])
     assert result.exit_code == 0 and "Nothing to do" in result.stdout
+    result = runner.invoke(app, ["push-to-hub", "--repo", REPO, "--store", str(run.store.root)])
+    assert f"Next: ear train --dataset {REPO}/church@v1.0.0 --store {run.store.root}\n" in result.stdout
     assert not [*run.store.root.glob("church/publish/*")]
 
 

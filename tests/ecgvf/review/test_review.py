@@ -21,6 +21,7 @@ from ecgvf.core.store import Store
 from ecgvf.filter import decisions, filter_images
 from ecgvf.filter.acceptance import current_acceptance
 from ecgvf.filter.dataset import load_dataset
+from ecgvf.filter.decisions import decisions_file
 from ecgvf.pairs.importing import import_pairs
 from ecgvf.pairs.tables import read_table
 from ecgvf.review.cases import Cases
@@ -284,5 +285,6 @@ def test_the_command_as_a_user_types_it(run: ConceptRun) -> None:
         post(f"{address}decide", record_id=accepted, decision="reject")
         child.send_signal(signal.SIGINT)
         output = child.communicate(timeout=20)[0]
-    assert child.returncode == 130 and "1 of 4 pairs" in output
+    assert child.returncode == 0 and "1 of 4 pairs" in output
+    assert f"Decisions in {decisions_file(run)}." in output and decisions_file(run).is_file()
     assert current_acceptance(run).summary["reviewed"] == 1
