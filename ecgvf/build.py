@@ -12,6 +12,7 @@ from typing import Any
 
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError, WriterError
+from ecgvf.core.pytorch import import_pytorch
 from ecgvf.core.records import Acceptance, PromptPair
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.seeds import check_seed
@@ -125,13 +126,13 @@ def build(
 
     Raises ``SettingsError``, ``WriterError`` if no writer answered at all, and as the stages do.
     """
-    # PyTorch takes seconds, and ``ecgvf.Run`` imports this module
-    from ecgvf.janus import load
-    from ecgvf.render import check_renderer, render
-
     writers = writers if writers is not None else [OfflineRounds(OfflineWriter())]
     check_seed(seed)
     _check_counts(rounds, validation, tests)
+    import_pytorch()
+    from ecgvf.janus import load
+    from ecgvf.render import check_renderer, render
+
     progress = {
         writer.name: WriterProgress(goal) for writer, goal in zip(writers, goals(accepted, len(writers)), strict=True)
     }

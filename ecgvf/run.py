@@ -19,6 +19,7 @@ import ecgvf.build
 from ecgvf.core import concepts
 from ecgvf.core.concepts import Concept, SurrogateChoice
 from ecgvf.core.errors import SettingsError
+from ecgvf.core.pytorch import import_pytorch
 from ecgvf.core.records import Split
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.seeds import check_seed
@@ -193,9 +194,10 @@ class Run(ConceptRun):
 
         Raises ``StageMissing`` without pairs, ``ModelError``, ``ConceptError`` for a concept that nano cannot render.
         """
+        check_seed(seed)
+        import_pytorch()
         from ecgvf.render import render
 
-        check_seed(seed)
         return render(
             self,
             model=model,

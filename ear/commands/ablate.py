@@ -16,6 +16,7 @@ from ecgvf.commands.grouping import grouped, words
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 from ecgvf.core.files import JSON
+from ecgvf.core.pytorch import import_pytorch
 
 if TYPE_CHECKING:
     from ear.method.recipe import Recipe
@@ -76,6 +77,7 @@ def ablate(
 
     Resumable: measured variants are not measured again.
     """
+    import_pytorch()
     from ear.ablation import Ablation, all_variants, base_name, check_minutes
     from ear.ablation import ablate as run_ablation
     from ear.evaluation import check_settings

@@ -22,6 +22,7 @@ from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
+from ecgvf.core.pytorch import import_pytorch
 
 if TYPE_CHECKING:
     from ear.evaluation.robustness import AttackSettings
@@ -112,6 +113,7 @@ def attack(
 
     The attack sees training pairs only. Resumable: no image is rendered twice.
     """
+    import_pytorch()
     from ear.evaluation.attack_table import attack_caption, attack_table
     from ear.evaluation.robustness import attack as attack_adapters
     from ear.evaluation.robustness import check_settings

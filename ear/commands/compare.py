@@ -12,6 +12,7 @@ from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
+from ecgvf.core.pytorch import import_pytorch
 
 if TYPE_CHECKING:
     from ear.evaluation import Evaluation, EvaluationSettings
@@ -51,6 +52,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Show adapters side by side, on the same prompts and seeds, with their paired differences to the first."""
+    import_pytorch()
     from ear.evaluation.comparison import comparison_json, differences, same_groups, same_tasks
     from ear.evaluation.contact_sheets import write_contact_sheet
     from ear.evaluation.table import document, evaluation_table

@@ -14,6 +14,7 @@ from ear.commands.options import (
 from ecgvf.commands.grouping import grouped, words
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
+from ecgvf.core.pytorch import import_pytorch
 
 
 @grouped
@@ -31,6 +32,7 @@ def evaluate(
 
     `ear report` writes the results as a page.
     """
+    import_pytorch()
     from ear.evaluation import check_settings
     from ear.evaluation import evaluate as evaluate_adapters
     from ear.evaluation.result import LAST_EVALUATION

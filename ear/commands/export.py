@@ -9,6 +9,7 @@ from ear.commands.inputs import adapter_files_of
 from ear.commands.options import AdapterOption, DatasetOption, model_option
 from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption, StoreOption
 from ecgvf.core import console
+from ecgvf.core.pytorch import import_pytorch
 
 
 def export(
@@ -23,6 +24,7 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Merge an adapter into its model: a folder that from_pretrained loads without this package."""
+    import_pytorch()
     from ear.method.merge import check_mergeable, check_new, export_merged
     from ear.method.open_adapter import adapter_facts
     from ecgvf.core.store import Store

@@ -19,6 +19,7 @@ from ecgvf.commands.options import (
     StoreOption,
 )
 from ecgvf.core import console
+from ecgvf.core.pytorch import import_pytorch
 from ecgvf.world.domain import NANO
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def _render_file(
     engine: EngineArguments,
     renderer: RendererArguments,
 ) -> None:
+    import_pytorch()
     from ear.prompt_images import read_prompts, render_to_folder
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.store import Store
@@ -171,19 +173,21 @@ def _compare(
     file: FileArguments,
     renderer: RendererArguments,
 ) -> None:
-    from ear.evaluation.preview import preview
-    from ear.method.open_adapter import open_adapter
-    from ear.method.oracle import MODEL_FILE
     from ecgvf.core.errors import SettingsError
-    from ecgvf.core.files import write_atomic
-    from ecgvf.core.shard_set import fingerprint
-    from ecgvf.core.store import Store
-    from ecgvf.janus import load
 
     if passed := [name for name, value in asdict(file).items() if value not in (None, [])]:
         raise SettingsError(f"--{passed[0].replace('_', '-')} is for --prompts FILE, which renders with one model")
     if out is not None:
         png_file(str(out))
+    import_pytorch()
+    from ear.evaluation.preview import preview
+    from ear.method.open_adapter import open_adapter
+    from ear.method.oracle import MODEL_FILE
+    from ecgvf.core.files import write_atomic
+    from ecgvf.core.shard_set import fingerprint
+    from ecgvf.core.store import Store
+    from ecgvf.janus import load
+
     store = Store(renderer.store)
     files = adapter_files_of(store, comparison.dataset, renderer.adapter)
     if renderer.model is None and files[0].name == MODEL_FILE:

@@ -7,6 +7,7 @@ import typer
 
 from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption, StoreOption
 from ecgvf.core import console
+from ecgvf.core.pytorch import import_pytorch
 
 
 def import_weights(
@@ -20,6 +21,7 @@ def import_weights(
     as_json: JsonOption = False,
 ) -> None:
     """Make an adapter of published weights, to render with and to measure."""
+    import_pytorch()
     from ear.method.released_weights import import_weights as write_run
     from ear.method.released_weights import read_published
     from ecgvf.core import concepts

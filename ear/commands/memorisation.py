@@ -13,6 +13,7 @@ from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import CLIP_MODEL, JsonOption
 from ecgvf.core import console
 from ecgvf.core.files import JSON
+from ecgvf.core.pytorch import import_pytorch
 
 if TYPE_CHECKING:
     from ear.evaluation.prompts import EvaluationPrompt
@@ -78,6 +79,7 @@ def memorisation(
     as_json: JsonOption = False,
 ) -> None:
     """Find near-duplicate images of different prompts, with and without <|startoftext|>, before and after erasing."""
+    import_pytorch()
     from ear.memorisation import analyse, check_bounds, table, write_sheet
     from ear.retained_concepts import in_nano_world
     from ecgvf.core.errors import SettingsError

@@ -10,6 +10,7 @@ from ear.commands.options import AdapterOption, DatasetArguments, EvaluationArgu
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
+from ecgvf.core.pytorch import import_pytorch
 
 
 @grouped
@@ -29,6 +30,7 @@ def push_to_hub(
 
     What has not been measured yet is measured first, as by ear eval with the same options.
     """
+    import_pytorch()
     from ear.evaluation import check_settings, evaluate
     from ear.publish import check_publishable, is_local, push
     from ecgvf.publish.repository import account

@@ -14,6 +14,7 @@ from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import MODELS, EngineArguments, JsonOption
 from ecgvf.core import console
 from ecgvf.core.files import JSON
+from ecgvf.core.pytorch import import_pytorch
 from ecgvf.world.domain import NANO
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def suite(
     as_json: JsonOption = False,
 ) -> None:
     """Train and measure the missing cells of a benchmark, and write its table and leaderboard. Resumable."""
+    import_pytorch()
     from ear.suite import Suite, copy_finished, leaderboard, run_suite, write_known_results
     from ear.suite.goals import unmet
     from ear.suite.last_results import remember

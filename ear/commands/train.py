@@ -15,6 +15,7 @@ from ear.commands.watchers import Previews, Tracker, Tracking
 from ecgvf.commands.grouping import grouped, words
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
+from ecgvf.core.pytorch import import_pytorch
 
 if TYPE_CHECKING:
     import torch
@@ -74,12 +75,8 @@ def train(
 ) -> None:
     """Erase the concept of a dataset, or of several (--dataset a,b), from the model that rendered it."""
     from ear.method import recipes
-    from ear.method.erase import Watch, erase, resolve
-    from ear.method.pairs import accepted_pairs, report_pairs
-    from ear.method.parallel import leave_process_group
     from ear.method.several import combine
     from ecgvf.core.errors import SettingsError
-    from ecgvf.janus import load_without_weights
 
     if os.environ.get("RANK", "0") != "0":  # of several processes of accelerate or torchrun, the first reports
         console.silence()
@@ -94,6 +91,12 @@ def train(
     if isinstance(changed, recipes.PromptRecipe):
         _write_prompts(source, store, dataset, changed, dry_run=dry_run)
         return
+    import_pytorch()
+    from ear.method.erase import Watch, erase, resolve
+    from ear.method.pairs import accepted_pairs, report_pairs
+    from ear.method.parallel import leave_process_group
+    from ecgvf.janus import load_without_weights
+
     # Before the weights are downloaded and loaded: what cannot be trained.
     outline = load_without_weights(source.model or dataset.model)
     planned, dtype = _planned(source, outline.name)

@@ -6,6 +6,7 @@ import typer
 
 from ecgvf.commands.options import DeviceOption, DtypeOption, JsonOption, ModelOption
 from ecgvf.core import console
+from ecgvf.core.pytorch import import_pytorch
 from ecgvf.world.domain import NANO
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def bench(
     The roofline is the least time that these two allow for each kernel, given the bytes it moves and the FLOPs it
     computes.
     """
+    import_pytorch()
     from ecgvf.janus import load
     from ecgvf.render.bench import measure_speed
 

@@ -146,6 +146,16 @@ def progress_bars() -> Iterator[Callable[[str, int, int], Bar]]:
         )
 
 
+@contextmanager
+def status(doing: str) -> Iterator[None]:
+    """On a terminal, show what is ``doing`` until it is done, if it has no steps to count."""
+    if not err.is_terminal:
+        yield
+        return
+    with err.status(f"[dim]{escape(doing)}[/dim]"):
+        yield
+
+
 class CommandGroup(TyperGroup):
     """Commands that end in one line: exit code 2 on an ``EcgvfError``, a full disk or a path that cannot be used, 130
     on Ctrl-C."""

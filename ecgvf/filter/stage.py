@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from ecgvf.core import console
 from ecgvf.core.concepts import Concept
+from ecgvf.core.pytorch import import_pytorch
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
 from ecgvf.engine import Engine, FillPlan, Pool, Setup, ThisProcess, local_engine
@@ -53,7 +54,8 @@ def filter_images(
     is done in this process. With ``current`` False, the current sets stay as they are. ``engine`` None is
     ``local_engine(device)``. Raises ``JudgeError``, and as ``render`` does.
     """
-    from ecgvf.render import check_renderer, existing_images, rendering_model  # PyTorch takes seconds
+    import_pytorch()
+    from ecgvf.render import check_renderer, existing_images, rendering_model
 
     options, bounds = replace(options or JudgeOptions(), device=device), bounds or Bounds()
     engine = ThisProcess() if model is not None else engine or local_engine(device)
