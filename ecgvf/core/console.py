@@ -156,15 +156,38 @@ def status(doing: str) -> Iterator[None]:
         yield
 
 
+_UsageError: Any = typer.BadParameter.__base__
+"""Typer gives it no public name."""
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """Print what is wrong with the arguments in a line, where Typer prints a box."""
+    try:
+        yield
+    except _UsageError as failure:
+        fault = re.sub(r"Value error, |, unable to parse.*|\.$", "", failure.format_message())
+        if not fault:  # a group without a command, whose help was printed
+            raise
+        end = "" if fault.endswith("?") else "."
+        error(fault if failure.ctx is None else f"{fault}{end} See `{failure.ctx.command_path} --help`")
+        raise typer.Exit(failure.exit_code) from failure
+
+
 class CommandGroup(TyperGroup):
-    """Commands that end in one line: exit code 2 on an ``EcgvfError``, a full disk or a path that cannot be used, 130
-    on Ctrl-C."""
+    """Commands that end in one line: exit code 2 on a wrong option, an ``EcgvfError``, a full disk or a path that
+    cannot be used, 130 on Ctrl-C."""
+
+    def make_context(self, *arguments: Any, **extra: Any) -> Any:
+        with _usage_errors():
+            return super().make_context(*arguments, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         # The Hub's client logs each of its retries; when it gives up, that becomes one line.
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
         try:
-            return super().invoke(ctx)
+            with _usage_errors():
+                return super().invoke(ctx)
         except EcgvfError as failure:
             error(str(failure))
             raise typer.Exit(failure.exit_code) from failure

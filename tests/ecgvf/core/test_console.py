@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import sys
+from typing import Literal
 
 import pytest
 import typer
@@ -84,3 +85,44 @@ def test_json_fits_a_standard_output_of_any_encoding(monkeypatch: pytest.MonkeyP
 def test_a_note_is_literal(capsys: pytest.CaptureFixture[str]) -> None:
     console.note("no [/tmp/x], [red]nothing[/red]")
     assert capsys.readouterr().err == "no [/tmp/x], [red]nothing[/red]\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["wrok"], "No such command 'wrok'. Did you mean 'work'? See `root --help`"),
+        (
+            ["work", "--many", "x"],
+            "Invalid value for '--many': Input should be a valid integer. See `root work --help`",
+        ),
+        (["work", "--split", "x"], "Invalid value for '--split': 'x' is not one of 'train', 'test'. See `root work --"),
+        (["work", "--man"], "No such option: --man"),
+        (["work", "--many"], "Option '--many' requires an argument"),
+        (["--wrok"], "No such option: --wrok"),
+    ],
+)
+def test_wrong_arguments_end_in_a_line(words: list[str], says: str) -> None:
+    app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
+
+    @app.command()
+    def work(many: int = 1, split: Literal["train", "test"] = "train") -> None: ...
+
+    @app.command()
+    def rest() -> None: ...
+
+    result = CliRunner().invoke(app, words, prog_name="root")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"error {says}") and result.stderr.count("\n") == 1
+
+
+def test_a_group_without_a_command_prints_its_help() -> None:
+    app = typer.Typer(cls=console.CommandGroup, no_args_is_help=True, pretty_exceptions_enable=False)
+
+    @app.command()
+    def work() -> None: ...
+
+    @app.command()
+    def rest() -> None: ...
+
+    result = CliRunner().invoke(app, [])
+    assert "rest" in result.output and "error" not in result.output
