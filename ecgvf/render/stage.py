@@ -167,8 +167,8 @@ def check_renderer(concept: Concept, model: str | JanusModel, batch_size: int | 
     if name == NANO and not concept.labels("nano"):
         raise ConceptError(
             f"janus-nano cannot render {concept.name!r}, which has no judge_labels of nano: use --model janus-pro-1b "
-            "(of `ecgvf render`, `ecgvf build`), or a concept of nano's world (church, castle, cat, van-gogh); if yours "
-            "is in it, add the label to its file"
+            "(of `ecgvf render`, `ecgvf build`), or a concept of nano's world (church, castle, cat, van-gogh); if "
+            "yours is in it, add the label to its file"
         )
 
 
