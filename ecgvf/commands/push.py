@@ -8,7 +8,6 @@ import typer
 from rich.filesize import decimal
 
 from ecgvf.commands.options import ConceptOption, JsonOption, NoImagesOption, SetOption, StoreOption
-from ecgvf.commands.results import next_command
 from ecgvf.core import console
 
 if TYPE_CHECKING:
@@ -147,6 +146,8 @@ def _print_dry_run(plan: "PushPlan") -> dict[str, Any]:
 
 
 def _print_result(plan: "PushPlan", commit: str, store: Path | None) -> dict[str, Any]:
+    from ecgvf.commands.results import next_command
+
     console.print(f"Published [bold]{console.escape(plan.repo)} v{plan.version}[/bold] (commit {commit[:12]}).")
     console.print(next_command(f"ear train --dataset {plan.dataset}", store=store))
     return {"done": _DONE[plan.action], "commit": commit, "dataset": plan.dataset}

@@ -27,6 +27,7 @@ from ecgvf.core.errors import DatasetError, SettingsError, StoreCorrupt
 from ecgvf.core.png import decode
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling, load, render_images
+from ecgvf.judges.files import files_in, renderer_of
 from ecgvf.render import RenderedImage, batches
 from tests.ear.random_adapter import save_adapter
 
@@ -129,6 +130,7 @@ def test_a_row_and_an_image_per_prompt_and_a_reason_for_those_that_fail(
     assert (long["image"], "shorten it" in long["failure"]) == (None, True)
     files = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.png")}
     assert files == {f"new/out/images/0000{number}.png" for number in (1, 2, 4)}
+    assert renderer_of(files_in([out])) == tiny.name  # by which `ecgvf judge` chooses
 
 
 def test_a_finished_folder_is_left_as_it_is(
