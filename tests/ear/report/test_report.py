@@ -394,6 +394,7 @@ def test_a_model_whose_folder_is_called_oracle_is_shown_once(tmp_path: Path) -> 
 
 
 def _known(suite: Suite) -> SuiteResults:
+    suite.results.mkdir(parents=True, exist_ok=True)
     write_known_results(suite, "ear suite small.yaml")
     return SuiteResults.open(suite.results, suite.store)
 
@@ -532,7 +533,7 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
         (
             "attacks",
             {"concept": "x", "adapter": [], "split": "test", "attacks": []},
-            "adapter: List should have at least",
+            "adapter: list at least 1",
         ),
         ("memorisation", {"findings": [{}]}, "findings.0.images: the field is missing"),
         (
