@@ -211,11 +211,10 @@ def _check_folder(folder: Path) -> None:
         return
     # That is the first file of a run: without it, these are somebody else's.
     files = sorted(file for name in ("*", f"{IMAGES}/*", f"{SHARDS}/*") for file in folder.glob(name))
-    own = (folder / IMAGES, folder / SHARDS)
-    if foreign := [file for file in files if file not in own and file.suffix != ".tmp"]:
-        raise SettingsError(
-            f"{foreign[0]} exists and belongs to no run that can be resumed: choose another --out, or move it"
-        )
+    own = {file for file in (folder / IMAGES, folder / SHARDS) if file.is_dir()}
+    hidden = {file for file in files if file.name.startswith(".") or file.name == "lost+found"}  # the system's
+    if foreign := [file for file in files if file not in own | hidden and file.suffix != ".tmp"]:
+        raise SettingsError(f"--out {folder} has other files, such as {foreign[0].name}: name a new folder")
 
 
 def _open(folder: Path, settings: JSON, model: str) -> ShardSet:

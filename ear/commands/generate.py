@@ -130,11 +130,7 @@ def _render_file(
     engine: EngineArguments,
     renderer: RendererArguments,
 ) -> None:
-    import_pytorch()
-    from ear.prompt_images import read_prompts, render_to_folder
     from ecgvf.core.errors import SettingsError
-    from ecgvf.core.store import Store
-    from ecgvf.janus import absolute_name
 
     if out is None:
         raise SettingsError("--prompts needs --out DIR: the folder of the images")
@@ -142,6 +138,11 @@ def _render_file(
         raise SettingsError("--dataset is for --prompt: with --prompts, name the adapter itself with --adapter")
     if comparison.clear:
         raise SettingsError("--clear is for --prompt: images of --prompts are never blurred, leave it out")
+    import_pytorch()
+    from ear.prompt_images import read_prompts, render_to_folder
+    from ecgvf.core.store import Store
+    from ecgvf.janus import absolute_name
+
     tasks = read_prompts(prompts, seed=seed, columns=file.column or ())
     files = adapter_files(Store(renderer.store), None, renderer.adapter) if renderer.adapter else []
     model = absolute_name(renderer.name(files))

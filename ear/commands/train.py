@@ -170,20 +170,20 @@ def _print_runs(
     facts = {"concept": dataset.concept.name, "dataset": dataset.fingerprint, "model": model.name}
     console.print_result(
         {**facts, **settings, "runs": [run.json() for run in runs]},
-        *_next_steps(source, runs[-1].path.name),
+        *_next_steps(source, dataset, runs[-1].path.name),
     )
 
 
-def _next_steps(source: DatasetArguments, adapter: str) -> list[str]:
+def _next_steps(source: DatasetArguments, dataset: "Dataset", adapter: str) -> list[str]:
     """The commands that look at the adapter and measure it, with the options that they need from ``source``."""
     store = ["--store", str(source.store)] if source.store is not None else []
     first = replace(source, dataset=source.dataset and source.dataset.split(",")[0].strip())
     looking = shlex.join(["ear", "generate", "--adapter", adapter, *store])
     measuring = shlex.join(["ear", "eval", "--adapter", adapter, *words(first)])
-    return [
-        f"Next: [bold]{console.escape(looking)} --prompt …[/bold] to look at it,",
-        f"      [bold]{console.escape(measuring)}[/bold] to measure it",
-    ]
+    look = f"Next: [bold]{console.escape(looking)} --prompt …[/bold] to look at it"
+    if not dataset.validation:  # nothing to measure with
+        return [look]
+    return [f"{look},", f"      [bold]{console.escape(measuring)}[/bold] to measure it"]
 
 
 def _print_cost(

@@ -44,10 +44,9 @@ def export_merged(model: JanusModel, files: Sequence[Path], folder: Path) -> Non
     folder = folder.resolve()  # "." has no name
     new = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with silent_transformers(), console.progress("writing the merged model", total=1) as bar:
+        with silent_transformers(), console.status("writing the merged model"):
             model.model.save_pretrained(new, state_dict=weights)
             model.processor.save_pretrained(new)
-            bar.advance()
         if folder.exists():
             folder.rmdir()
         new.rename(folder)

@@ -108,7 +108,7 @@ def _facts(result: "BuildResult") -> dict[str, Any]:
 
 def _lines(result: "BuildResult", accepted: int, store: "Path | None") -> "Iterator[RenderableType]":
     """The outcome of a build in words; writer by writer if the goal was not reached."""
-    from ecgvf.commands.results import location, next_command
+    from ecgvf.commands.results import location, next_command, publishing_command
 
     filtered, name = result.filtered, result.filtered.acceptance.run.concept.name
     if not result.reached:
@@ -123,4 +123,5 @@ def _lines(result: "BuildResult", accepted: int, store: "Path | None") -> "Itera
         f"{console.counted(result.rounds, 'round')}, and {filtered.evaluation}; judge {console.escape(filtered.judge)}."
     )
     if result.reached:
-        yield f"{location(filtered.acceptance)} {next_command('ecgvf review', store=store)}"
+        following = publishing_command(filtered.acceptance.run, "ecgvf review")
+        yield f"{location(filtered.acceptance)} {next_command(following, store=store)}"

@@ -1,5 +1,6 @@
 """``export``: stage 4, the dataset as a folder."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ def export(
     """Write the dataset to a folder that `datasets.load_dataset` loads: Parquet, card, Croissant. No network."""
     from ecgvf import Run
     from ecgvf.commands.results import next_command
+    from ecgvf.core.files import is_remote
     from ecgvf.pairs.splits import counts_text
 
     run = Run.load(concept, store)
@@ -31,5 +33,7 @@ def export(
         {"concept": name, "path": folder, "files": files.paths, "fingerprint": fingerprint, "counts": counts},
         f"[bold]{name}[/bold]: {counts_text(counts)} accepted, {rejected} rejected, fingerprint {fingerprint}.",
         f"Wrote {console.escape(folder)}.",
-        next_command("ecgvf push-to-hub", concept=concept, no_images=no_images, set=set_id, store=store),
+        next_command(f"ear train --dataset {shlex.quote(folder)}")
+        if is_remote(run.store.root)
+        else next_command("ecgvf push-to-hub", concept=concept, no_images=no_images, set=set_id, store=store),
     )

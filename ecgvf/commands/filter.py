@@ -72,7 +72,7 @@ def filter_pairs(
 
 
 def _lines(result: "FilterResult", store: "Path | None") -> "Iterator[str]":
-    from ecgvf.commands.results import location, next_command
+    from ecgvf.commands.results import location, next_command, publishing_command
 
     name = result.acceptance.run.concept.name
     yield f"[bold]{name}[/bold]: {console.escape(str(result))}."
@@ -81,7 +81,8 @@ def _lines(result: "FilterResult", store: "Path | None") -> "Iterator[str]":
         yield f"  {count} × {reason}" + (f" (near misses: {near})" if near and reason == "target_absent" else "")
     if result.reviewed:
         yield f"  {result.reviewed} decided by reviewers"
-    yield f"{location(result.acceptance)} {next_command(f'ear train --dataset ecgvf/{name}', store=store)}"
+    following = publishing_command(result.acceptance.run, f"ear train --dataset ecgvf/{name}")
+    yield f"{location(result.acceptance)} {next_command(following, store=store)}"
 
 
 def _two_sets(sets: str | None) -> tuple[str, str] | None:

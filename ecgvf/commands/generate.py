@@ -124,7 +124,7 @@ def generate(
     if not (writers or named):
         wrote = "took the captions that ship" if amount.split == "retain" else "the offline writer wrote"
         console.note(f"no key of an LLM writer is set (see `ecgvf writers`): {wrote}")
-    output.print_set(stage_set, writing, store, (amount.split or "train") if writers else None)
+    output.print_set(stage_set, writing, store, (amount.split or "train") if writers else None, amount.batch)
 
 
 _ALLOWED_WITH_REPARSE = {"budget_usd", "yes", "registry"}

@@ -52,5 +52,5 @@ def import_pairs(
         f"[bold]{run.concept.name}[/bold]: {accepted_counts(summary)} from "
         f"{console.escape(settings['source']['name'])} ({console.escape(columns + rows)}); "
         f"{console.counted(result.left_out, 'row')} of other concepts left out; {rejected_counts(summary)}.",
-        f"{location(result.stage)} {next_command(rendering_command(run.concept, 'ecgvf filter'), store=store)}",
+        f"{location(result.stage)} {next_command(rendering_command(run), store=store)}",
     )

@@ -48,10 +48,10 @@ def judge_images(
     about = find(concept) if concept is not None else None
     files, others = files_in(images), files_in(without or [])
     model = renderer_of([*files, *others])
-    judge = create_judge(about, model, judging.judge, judging.options(device))
     if about is not None and judging.judge is None and model is None:
-        console.note(_default_note(about, judge.name))
-    elif model is not None and (warning := domain_warning(judge, model)) is not None:
+        console.note(_default_note(about))
+    judge = create_judge(about, model, judging.judge, judging.options(device))
+    if model is not None and (warning := domain_warning(judge, model)) is not None:
         console.note(warning)
     if without:
         _print_threshold(judge.name, best_threshold(judge, files, others))
@@ -63,12 +63,12 @@ def judge_images(
         raise typer.Exit(2)
 
 
-def _default_note(concept: "Concept", judge: str) -> str:
+def _default_note(concept: "Concept") -> str:
     """Which judge is taken for images of an unknown model."""
     from ecgvf.judges.factory import default_judge
 
-    nano = f", {default_judge(concept, NANO)} if {NANO} rendered these images" if concept.labels("nano") else ""
-    return f"judge {judge}, the default for {concept.name}: --judge names another{nano}"
+    nano = f"; for images of {NANO} use --judge {default_judge(concept, NANO)}" if concept.labels("nano") else ""
+    return f"judge {default_judge(concept, None)}, the default for {concept.name}{nano}"
 
 
 def _print_threshold(judge: str, found: "Threshold") -> None:

@@ -111,8 +111,10 @@ def _prompts(template: str, estimates: Sequence["CostEstimate"]) -> Iterator[str
         yield f"{later_calls}: the same request, with the prompts kept from the same writer by then."
 
 
-def print_set(stage_set: StageSet, writing: "WriterArguments", store: Path | None, split: Split | None = None) -> None:
-    """Print what a finished set of pairs contains, and the next command with the options ``writing`` and ``store``.
+def print_set(
+    stage_set: StageSet, writing: "WriterArguments", store: Path | None, split: Split | None = None, batch: bool = False
+) -> None:
+    """Print what a finished set of pairs contains, and the next command with the other options.
 
     Raises ``WriterError`` after that if LLMs wrote ``split`` and nothing of it was accepted.
     """
@@ -130,12 +132,12 @@ def print_set(stage_set: StageSet, writing: "WriterArguments", store: Path | Non
         f"{rejected_counts(summary)}.",
         *(f"{console.escape(name)} stopped: {console.escape(why)}" for name, why in set_aside),
         *(_spending(paid) if "spent" in summary else ()),
-        location(stage_set) + ("" if unusable else f" {_next_command(stage_set, writing, store)}"),
+        location(stage_set) + ("" if unusable else f" {_next_command(stage_set, writing, store, batch)}"),
     )
     if unusable:
         raise WriterError(
             f"no usable {SPLIT_NAMES[unusable]}: {rejected_counts({unusable: summary[unusable]})}; `ecgvf status` has "
-            "the reasons: name other writers, or ask them again with --fresh"
+            "the reasons: name other writers, or ask them again with --fresh; the current set has none until then"
         )
 
 
@@ -151,15 +153,15 @@ def rejected_counts(summary: Mapping[str, Any]) -> str:
     return f"rejected {malformed} malformed, {duplicate} duplicate"
 
 
-def _next_command(stage_set: StageSet, writing: "WriterArguments", store: Path | None) -> str:
+def _next_command(stage_set: StageSet, writing: "WriterArguments", store: Path | None, batch: bool) -> str:
     summary = stage_set.summary
     again = shlex.join(["ecgvf", "generate", *words(writing)])  # by the same writers
     if not summary["train"]["accepted"]:
-        return next_command(again, store=store)
+        return next_command(again, batch=batch, store=store)
     for split in ("validation", "test"):
         if not summary[split]["accepted"]:
-            return next_command(again, split=split, store=store)
-    return next_command(rendering_command(stage_set.run.concept, "ecgvf render"), store=store)
+            return next_command(again, split=split, batch=batch, store=store)
+    return next_command(rendering_command(stage_set.run), store=store)
 
 
 def _spending(writers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

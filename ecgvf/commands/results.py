@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ecgvf.core import console
-from ecgvf.core.concepts import Concept
-from ecgvf.core.stage_set import StageSet
+from ecgvf.core.files import is_remote
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import IMAGES, StageSet
 
 
 def set_facts(stage_set: StageSet) -> dict[str, Any]:
@@ -19,9 +20,16 @@ def location(stage_set: StageSet) -> str:
     return f"Set {stage_set.fingerprint} in {console.escape(str(stage_set.path))}."
 
 
-def rendering_command(concept: Concept, by_nano: str) -> str:
-    """``by_nano``, or, for a concept that Janus-nano cannot render, the command that renders it by another model."""
-    return by_nano if concept.labels("nano") else "ecgvf render --model janus-pro-1b"
+def rendering_command(run: ConceptRun) -> str:
+    """The command that renders the pairs of ``run``: by the model of its earlier images, else by one that can."""
+    if run.sets(IMAGES):
+        return "ecgvf filter"  # it renders missing images as the others were
+    return "ecgvf render" if run.concept.labels("nano") else "ecgvf render --model janus-pro-1b"
+
+
+def publishing_command(run: ConceptRun, local: str) -> str:
+    """``local``, or the command that exports a dataset from object storage, where nothing else can take it from."""
+    return f"ecgvf export --out ecgvf-{run.concept.name}" if is_remote(run.store.root) else local
 
 
 def next_command(command: str, **given: str | Path | bool | None) -> str:

@@ -60,8 +60,9 @@ def _review_pairs(run: "Run", reviewer: str, port: int) -> None:
     serve_page(f"[bold]{run.concept.name}[/bold]: {console.counted(len(cases.by_id), 'record')}", port, application)
     acceptance = current_acceptance(run)
     summary = acceptance.summary
+    decisions = decisions_file(run)
+    where = f" Decisions in {console.escape(str(decisions))}." if decisions.is_file() else ""
     console.print(
         f"{summary['accepted_pairs']} of {console.counted(summary['pairs'], 'pair')} accepted, "
-        f"{console.counted(summary['reviewed'], 'record')} decided by reviewers. Set {acceptance.fingerprint}. "
-        f"Decisions in {console.escape(str(decisions_file(run)))}."
+        f"{console.counted(summary['reviewed'], 'record')} decided by reviewers. Set {acceptance.fingerprint}.{where}"
     )

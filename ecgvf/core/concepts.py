@@ -164,8 +164,7 @@ def find(name_or_path: str) -> Concept:
     if not NAME.fullmatch(name_or_path) or not file.is_file():
         raise ConceptError(
             f"unknown concept {name_or_path!r}{did_you_mean(name_or_path, names())}: `ecgvf concepts list` shows the "
-            f"shipped ones; "
-            f"for your own run `ecgvf concepts new NAME --kind object` and pass the file's path"
+            "shipped ones; for your own run `ecgvf concepts new NAME --kind object` and pass the file's path"
         )
     return read(file)
 

@@ -167,7 +167,7 @@ def _usage_errors() -> Iterator[None]:
         yield
     except _UsageError as failure:
         fault = re.sub(r"Value error, |, unable to parse.*|\.$", "", failure.format_message())
-        if not fault:  # a group without a command, whose help was printed
+        if not fault or "\n" in fault:  # a group without a command, whose help it is, or which was printed
             raise
         end = "" if fault.endswith("?") else "."
         error(fault if failure.ctx is None else f"{fault}{end} See `{failure.ctx.command_path} --help`")

@@ -82,7 +82,7 @@ def predict_files(judge: Judge, files: Sequence[Path]) -> Iterator[tuple[Path, P
 
 
 def best_threshold(judge: Judge, positives: Sequence[Path], negatives: Sequence[Path]) -> Threshold:
-    """The threshold with the best balanced accuracy on known images, halfway between the two scores around it.
+    """The threshold with the best balanced accuracy on known images, about halfway between the two scores around it.
 
     Raises ``JudgeError`` for an image that cannot be read or judged.
     """
@@ -98,7 +98,7 @@ def best_threshold(judge: Judge, positives: Sequence[Path], negatives: Sequence[
 
 
 def _shortest(low: float, high: float) -> float:
-    """Halfway between ``low`` and ``high``, with as few digits as stay between them."""
+    """About halfway between ``low`` and ``high``, with as few digits as stay between them."""
     middle = (low + high) / 2
     return next((value for digits in range(2, 17) if low < (value := round(middle, digits)) < high), middle)
 

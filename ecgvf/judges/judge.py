@@ -12,8 +12,8 @@ TOP_LABELS = 5
 """Labels of a classifier that are kept in a prediction, at least."""
 
 LABEL_ADVICE = (
-    "name labels with --labels, or correct the judge_labels in the concept's file and run `ecgvf generate --concept "
-    "FILE`, as a store keeps the concept that its pairs were written for"
+    "name labels with --labels, or correct the judge_labels in the concept's file (a store takes them with `ecgvf "
+    "generate --concept FILE`)"
 )
 """What to do about a concept's labels that a judge lacks."""
 

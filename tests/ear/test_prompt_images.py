@@ -243,7 +243,14 @@ def test_images_of_other_settings_are_refused(
     assert contents(out) == before
 
 
-@pytest.mark.parametrize("name", ["index.parquet", "images/00001.png", "shards/notes.txt", "store.json"])
+@pytest.mark.parametrize("name", [".DS_Store", "lost+found/1"])
+def test_files_of_the_system_are_no_others(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    write(tmp_path / name, "")
+    prompt_images._check_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["index.parquet", "images", "images/00001.png", "shards/notes.txt", "store.json"])
 def test_images_do_not_mix_with_other_files(
     tiny: JanusModel, prompts: list[PromptTask], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,7 +258,9 @@ def test_images_do_not_mix_with_other_files(
     file = tmp_path / "out" / name
     file.parent.mkdir(parents=True)
     write(file, "mine")
-    with pytest.raises(SettingsError, match=rf"{name} exists and belongs to no run that can be resumed"):
+    with pytest.raises(
+        SettingsError, match=rf"--out {tmp_path / 'out'} has other files, such as {Path(name).name}: name a new"
+    ):
         render_to_folder(tiny, prompts, tmp_path / "out")
     assert contents(tmp_path / "out") == {name: b"mine"}
 

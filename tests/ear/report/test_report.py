@@ -514,7 +514,7 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
     page = write_report(results, tmp_path / "report.html").read_text()
     assert f"the image of the clusters, {tmp_path / 'clusters.png'}" in page
     write_atomic(tmp_path / "trials.json", b"[]")
-    with pytest.raises(DatasetError, match=r"trials\.json cannot be shown \(.*write a mapping"):
+    with pytest.raises(DatasetError, match=r"trials\.json cannot be shown \(.*it must be a mapping"):
         write_report(results, tmp_path / "report.html")
     write_atomic(tmp_path / "trials.json", trials)
     write_atomic(tmp_path / "ablation" / "ablation.parquet", b"nothing")
@@ -533,7 +533,7 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
         (
             "attacks",
             {"concept": "x", "adapter": [], "split": "test", "attacks": []},
-            "adapter: list at least 1",
+            "adapter: it must not be empty",
         ),
         ("memorisation", {"findings": [{}]}, "findings.0.images: the field is missing"),
         (

@@ -78,7 +78,7 @@ def test_the_default_judge_is_that_of_the_model_that_rendered_the_images(tmp_pat
     assert json.loads(result.stdout)["judge"] == "nano-object-a" and not result.stderr
     result = runner.invoke(app, ["judge", "--concept", "nudity", str(tmp_path / "other"), "--json"])
     assert json.loads(result.stdout)["judge"] == "nudenet"
-    assert result.stderr == "judge nudenet, the default for nudity: --judge names another\n"
+    assert result.stderr == "judge nudenet, the default for nudity\n"
     arguments = ["judge", "--concept", "church", "--judge", "nano-object-a", str(tmp_path / "other")]
     assert not runner.invoke(app, arguments).stderr
 
@@ -88,7 +88,7 @@ def test_of_unknown_images_the_note_names_the_judge_and_that_of_nano(
 ) -> None:
     Image.fromarray(GREY).save(tmp_path / "1.png")
     monkeypatch.setattr("ecgvf.judges.create_judge", lambda *_: ScriptedJudge([True]))
-    note = "judge scripted, the default for church: --judge names another, nano-object-a if janus-nano rendered these"
+    note = "judge resnet50, the default for church; for images of janus-nano use --judge nano-object-a\n"
     assert note in runner.invoke(app, ["judge", "--concept", "church", str(tmp_path)]).stderr
 
 

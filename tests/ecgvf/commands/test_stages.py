@@ -76,6 +76,14 @@ def test_a_concept_that_nano_cannot_render_is_rendered_by_another_model(tmp_path
     assert "janus-nano cannot render 'nudity', which has no judge_labels of nano: use --model jan" in result.stderr
 
 
+@pytest.mark.usefixtures("run")
+def test_more_pairs_are_rendered_by_the_model_of_the_first(tmp_path: Path, model: str) -> None:
+    assert runner.invoke(app, ["render", "--model", model]).exit_code == 0
+    (tmp_path / "prompts.txt").write_text("a church by a lake\n")
+    result = runner.invoke(app, ["import", str(tmp_path / "prompts.txt"), "--concept", "church"])
+    assert "Next: ecgvf filter\n" in result.stdout
+
+
 @pytest.mark.usefixtures("run", "scripted_judge")
 def test_render_filter_status_in_json(model: str) -> None:
     rendered = json.loads(runner.invoke(app, ["render", "--model", model, "--json"]).stdout)

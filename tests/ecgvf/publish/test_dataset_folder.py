@@ -38,7 +38,7 @@ def edit_facts(folder: DatasetFolder, change: Callable[[Facts], Any]) -> None:
     ("change", "message"),
     [
         (lambda facts: facts.pop("model"), "COPY: model: the field is missing; it was edited"),
-        (lambda facts: facts.update(run_seed="first"), "COPY: run_seed: write a whole number"),
+        (lambda facts: facts.update(run_seed="first"), "COPY: run_seed: it must be a whole number"),
         (lambda facts: facts["concept"].pop("terms"), "COPY: terms: the field is missing"),
         (lambda facts: facts["sampling"].update(min_p=0.1), r"COPY: sampling: .*'min_p'.* a newer version of ecgvf"),
         (lambda facts: facts["sampling"].update(top_p=2), "COPY: sampling: top_p 2"),
@@ -99,5 +99,5 @@ def test_a_split_of_a_newer_version_is_one_line(folder: DatasetFolder) -> None:
     table = pq.read_table(file)
     split = table.schema.get_field_index("split")
     pq.write_table(table.set_column(split, "split", [["calibration"] * table.num_rows]), file)
-    with pytest.raises(DatasetError, match=r"record \w{16}: split: write 'train', 'validation'"):
+    with pytest.raises(DatasetError, match=r"record \w{16}: split: it must be 'train', 'validation'"):
         folder.dataset()
