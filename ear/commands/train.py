@@ -178,12 +178,11 @@ def _next_steps(source: DatasetArguments, dataset: "Dataset", adapter: str) -> l
     """The commands that look at the adapter and measure it, with the options that they need from ``source``."""
     store = ["--store", str(source.store)] if source.store is not None else []
     first = replace(source, dataset=source.dataset and source.dataset.split(",")[0].strip())
-    looking = shlex.join(["ear", "generate", "--adapter", adapter, *store])
-    measuring = shlex.join(["ear", "eval", "--adapter", adapter, *words(first)])
-    look = f"Next: [bold]{console.escape(looking)} --prompt …[/bold] to look at it"
-    if not dataset.validation:  # nothing to measure with
-        return [look]
-    return [f"{look},", f"      [bold]{console.escape(measuring)}[/bold] to measure it"]
+    prompt = next((record.pair.target for record in dataset.train), dataset.concept.terms[0])
+    look = shlex.join(["ear", "generate", "--adapter", adapter, *store, "--prompt", prompt])
+    measure = shlex.join(["ear", "eval", "--adapter", adapter, *words(first)])
+    steps = {"Look at it": look} | ({"Measure it": measure} if dataset.validation else {})
+    return [f"{purpose}: [bold]{console.escape(command)}[/bold]" for purpose, command in steps.items()]
 
 
 def _print_cost(
@@ -216,16 +215,17 @@ def _print_cost(
     cost = training_cost(outline, resolved, len(records), _longest(outline, records), rendered=rendered)
     flops, moved = cost.flops(trainings), cost.bytes(trainings)
     seconds = cost.seconds(measure_roofs(here, resolve_dtype(source.dtype, here)), trainings)
-    memory = ", ".join(f"{name} {size / 2**20:,.0f} MiB" for name, size in cost.memory.items())
+    memory = ", ".join(f"{name} {size / 2**20:,.1f} MiB" for name, size in cost.memory.items())
     counted = "" if planned.type == here.type else f"; counted in {outline.dtype_name}, as for a GPU"
+    processor = "CPU" if here.type == "cpu" else "GPU"
     lines = [
         ("trainings", f"{trainings}, each of at most {cost.steps:,} steps and {cost.rollouts:,} rollouts"),
         ("rehearsal", f"{cost.rehearsed:,} images to render first, unless the store has them"),
         (
             "work",
-            f"{flops:.2e} FLOPs, {moved:.2e} bytes: at least {seconds / 60:,.1f} minutes on this {here.type}{counted}",
+            f"{flops:.2e} FLOPs, {moved:.2e} bytes: at least {seconds / 60:,.1f} minutes on this {processor}{counted}",
         ),
-        ("memory", f"{cost.peak / 2**30:,.2f} GiB at once: {memory}"),
+        ("memory", f"{cost.peak / 2**30:,.2f} GiB at the peak: {memory}"),
     ]
     facts = {"trainings": trainings, "steps": cost.steps, "rollouts": cost.rollouts, "rehearsed": cost.rehearsed}
     work = {"dtype": outline.dtype_name, "flops": flops, "bytes": moved, "seconds_at_least": seconds}

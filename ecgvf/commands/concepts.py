@@ -55,15 +55,19 @@ def explain_concept(
         ("kind", concept.kind, "which templates the writers fill, and which judge is the default"),
         ("terms", ", ".join(concept.terms), "words that name the concept; none in a surrogate prompt"),
         (
-            "unseen terms",
+            "unseen_terms",
             ", ".join(concept.unseen_terms) or "none",
             "kept for evaluation, in no training pair",
         ),
         ("surrogates", ", ".join(concept.surrogates), "named by surrogate prompts in place of the term"),
         ("neighbours", ", ".join(concept.neighbours) or "none", "never rehearsed in training, always measured"),
-        ("judge labels", labels or "none", "the judge's labels that mean the concept is in the image"),
-        ("near labels", near or "none", "reported as near misses, never accepted"),
-        ("window", str(concept.window), "image tokens per optimizer step of paper and published, for a model of 576"),
+        ("judge_labels", labels or "none", "the judge's labels that mean the concept is in the image"),
+        ("near_labels", near or "none", "reported as near misses, never accepted"),
+        (
+            "window",
+            str(concept.window),
+            "image tokens per optimizer step of paper, paper-rows and published, for a model of 576",
+        ),
         ("unsafe", "yes" if concept.unsafe else "no", "images blurred in reports, dataset gated on the Hub"),
     ]
     table = console.table("field", "value", "what it decides", title=console.escape(concept.name))

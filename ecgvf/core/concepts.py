@@ -192,7 +192,7 @@ def parse(content: object, where: str) -> Concept:
     try:
         return Concept.model_validate(content)
     except ValidationError as error:
-        raise ConceptError(f"{where}: {first_error(error, 'concept', Concept)}; correct it") from error
+        raise ConceptError(f"{where}: {first_error(error, model=Concept)}") from error
 
 
 def names() -> list[str]:

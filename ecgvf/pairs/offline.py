@@ -154,10 +154,11 @@ def find_candidates(concept: Concept) -> Candidates:
     targets = tuple(dict.fromkeys(label for label in (*concept.labels("nano"), concept.name) if label in names))
     if grammar.PLAIN in targets or not targets or concept.kind == "nudity":
         styles = ", ".join(style for style in world.styles if style != grammar.PLAIN)
+        named = "".join(f", nor {label!r} of its judge_labels" for label in concept.labels("nano"))
         raise WriterError(
-            f"Janus-nano cannot render {concept.name!r}, so the offline writer cannot write about it. It renders the "
-            f"things {', '.join(world.things)}; and the styles {styles}. "
-            f"Use one of these, or name it in the concept's file under judge_labels, nano"
+            f"Janus-nano cannot render {concept.name!r}{named}, so the offline writer cannot write about it: let an "
+            "LLM write (`ecgvf writers`), or give the concept's file judge_labels of nano, which are the things "
+            f"{', '.join(world.things)}; and the styles {styles}"
         )
     excluded = {*targets, *find(concept.neighbours)}
     surrogates = tuple(name for name in find(concept.surrogates) if name not in excluded)

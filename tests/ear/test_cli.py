@@ -58,7 +58,7 @@ def test_train_generate_eval(store: Store, tmp_path: Path) -> None:
     assert "8 of 16 image tokens" in trained
     run = newest(store, "church")
     named = f"--adapter {run.path.name} --dataset ecgvf/church --store {store.root}"
-    assert f"Next: ear generate --adapter {run.path.name} --store {store.root} --prompt …" in trained
+    assert f"Look at it: ear generate --adapter {run.path.name} --store {store.root} --prompt '" in trained
     assert f"ear eval {named}" in trained
     assert run.path.parent == store.root / "church" / "ear"
     assert run.path.name.startswith("on-policy-") and run.path.name.endswith("-s0")
@@ -171,7 +171,7 @@ def test_recipes_are_listed_and_explained() -> None:
 def test_a_dry_run_counts_and_trains_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ecgvf.janus.roofline.measure_roofs", lambda *_: Roofs(1e10, 1e11))
     shown = " ".join(ear("train", "--dry-run", *FAST, "--seeds", "0,1", store=store).split())
-    assert "2, each of at most 4 steps and 3 rollouts" in shown and "GiB at once: weights" in shown
+    assert "2, each of at most 4 steps and 3 rollouts" in shown and "GiB at the peak: weights" in shown
     assert "4 images to render first" in shown
     assert not finished(store, "church") and not (store.root / "church" / "ear").exists()
     counted = json.loads(ear("train", "--dry-run", "--recipe", "paper", "--json", store=store))

@@ -90,7 +90,7 @@ GOOD = {"name": "moose", "kind": "object", "terms": ["moose"], "surrogates": ["h
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"kind": "animal"}, "kind: it must be 'object', 'style' or 'nudity'; correct it"),
+        ({"kind": "animal"}, "kind: it must be 'object', 'style' or 'nudity'"),
         ({"terms": []}, "terms: it must not be empty"),
         ({"terms": "moose"}, "terms: it must be a list"),
         ({"terms": ["moose", 5]}, r"terms\.1: it must be text \(in quotes if"),
@@ -100,8 +100,8 @@ GOOD = {"name": "moose", "kind": "object", "terms": ["moose"], "surrogates": ["h
         ({"window": "wide"}, "window: it must be a whole number"),
         ({"unsafe": "perhaps"}, "unsafe: it must be true or false"),
         ({"judge_labels": ["moose"]}, "judge_labels: it must be a mapping"),
-        ({"colour": "brown"}, "colour: unknown field; correct it"),
-        ({"terms": [], "neighbors": []}, r"neighbors: unknown field \(did you mean neighbours\?\); correct it"),
+        ({"colour": "brown"}, "colour: unknown field"),
+        ({"terms": [], "neighbors": []}, r"neighbors: unknown field \(did you mean neighbours\?\)"),
         ({"surrogates": ["young moose"]}, "names the concept"),
         ({"neighbours": ["mooses"]}, "names the concept"),
         ({"neighbours": ["Horse"]}, "names a neighbour"),
