@@ -2,8 +2,8 @@
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +20,7 @@ from ecgvf.core.pytorch import import_pytorch
 if TYPE_CHECKING:
     import torch
 
+    from ear.method.erase import Watch
     from ear.method.recipe import Recipe, ResolvedRecipe
     from ear.method.recipes import PromptRecipe
     from ear.method.runs import TrainingRun
@@ -92,7 +93,7 @@ def train(
         _write_prompts(source, store, dataset, changed, dry_run=dry_run)
         return
     import_pytorch()
-    from ear.method.erase import Watch, erase, resolve
+    from ear.method.erase import erase, resolve
     from ear.method.pairs import accepted_pairs, report_pairs
     from ear.method.parallel import leave_process_group
     from ecgvf.janus import load_without_weights
@@ -111,14 +112,23 @@ def train(
     tracking = None if track is None else Tracking(track)
     model = load_model(source, dataset)
     print_lines([*resolved.summary(), _precision(changed, model.device, model)])
-    watchers: list[Watch] = [] if preview_every is None else [Previews(model, dataset, preview_every)]
-    with ExitStack() as stack:
-        if tracking is not None:
-            stack.callback(tracking.finish)  # also if training fails or is interrupted
-            watchers.append(tracking)
+    with _watchers(model, dataset, preview_every, tracking) as watchers:
         runs = erase(store, datasets, model, changed, training_seeds, watchers)
     _print_runs(source, dataset, model, resolved.settings(), runs)
     leave_process_group()
+
+
+@contextmanager
+def _watchers(
+    model: "JanusModel", dataset: "Dataset", preview_every: int | None, tracking: Tracking | None
+) -> Iterator[list["Watch"]]:
+    """What watches a training; ``tracking`` is finished at the end, also if training fails or is interrupted."""
+    watchers: list[Watch] = [] if preview_every is None else [Previews(model, dataset, preview_every)]
+    try:
+        yield watchers if tracking is None else [*watchers, tracking]
+    finally:
+        if tracking is not None:
+            tracking.finish()
 
 
 def _training_seeds(seed: int | None, seeds: str | None) -> list[int]:

@@ -127,7 +127,7 @@ def main_figures(rows: Sequence[JSON]) -> dict[str, JSON]:
 
 
 def text(cell: JSON | str, digits: int = 2) -> str:
-    """A cell's value, and its interval if it has one, with so many ``digits`` after the point."""
+    """A cell's value, and its interval if it has one, with ``digits`` digits after the point."""
     if isinstance(cell, str):
         return cell
     value, low, high = ("" if cell[key] is None else f"{cell[key]:.{digits}f}" for key in ("value", "low", "high"))
