@@ -35,12 +35,12 @@ def cells_of(spec: SuiteSpec, concept: str, recipe: str, *, images: bool = False
     """The cells of a concept and recipe; the last has the full figures, if the suite asks for them.
 
     ``images``: the recipe is a submission of images, which cannot have the full figures. The concept's oracle, if it
-    has one, is a single cell.
+    has one, and a recipe of ``first_cell_only`` are a single cell.
     """
     if recipe == ORACLE:
         return [Cell(concept, ORACLE, spec.run_seeds[0], spec.training_seeds[0])] if concept in spec.oracles else []
     cells = [Cell(concept, recipe, *seeds) for seeds in spec.seeds(recipe)]
-    full = spec.figures == "full" and not images
+    full = spec.figures == "full" and not images and recipe not in spec.first_cell_only
     return [*cells, replace(cells[0], figures="full")] if full else cells
 
 

@@ -81,6 +81,8 @@ class SuiteSpec(_Part):
     prompts: Prompts = Prompts()
     figures: Literal["default", "full"] = "full"
     """The full figures are measured for the first seeds of each concept and recipe."""
+    first_cell_only: tuple[str, ...] = ()
+    """Those of ``recipes`` that are measured with the first seeds and the default figures only."""
     questions: Path | None = None
     """Parquet file of yes/no questions about images, for the full figures; None: nano's own for nano, else none."""
     oracles: dict[str, Path] = {}
@@ -119,7 +121,7 @@ class SuiteSpec(_Part):
             raise ValueError(f"two of {', '.join(given)} share a name: rename yours")
         return given
 
-    @field_validator("recipes")
+    @field_validator("recipes", "first_cell_only")
     @classmethod
     def _known_recipes(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(recipes.find(name).name for name in names))
@@ -133,6 +135,8 @@ class SuiteSpec(_Part):
     def _consistent(self) -> Self:
         if self.goals is not None and self.goals not in self.recipes:
             raise ValueError(f"goals: {self.goals} is not among the recipes {', '.join(self.recipes)}")
+        if others := [name for name in self.first_cell_only if name not in self.recipes]:
+            raise ValueError(f"first_cell_only: {others[0]} is not among the recipes {', '.join(self.recipes)}")
         known = [concepts.find(name).name for name in self.concepts]
         if unknown := [name for name in self.oracles if name not in known]:
             raise ValueError(f"oracles: {unknown[0]} is not among the concepts {', '.join(known)}")
@@ -160,7 +164,7 @@ class SuiteSpec(_Part):
     def seeds(self, recipe: str) -> list[tuple[int, int]]:
         """(run seed, training seed) of each cell of ``recipe``, or of a submission of this name."""
         first, training = self.run_seeds[0], self.training_seeds[0]
-        if recipe not in self.recipes:
+        if recipe not in self.recipes or recipe in self.first_cell_only:
             return [(first, training)]
         found = recipes.find(recipe)
         random = isinstance(found, Recipe) and found.depends_on_seed
