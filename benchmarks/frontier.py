@@ -43,7 +43,7 @@ CONCEPTS = ("church", "van-gogh")
 PAIRS, VALIDATION = 60, 100
 SETTINGS = EvaluationSettings(split="validation", batch_size=64)
 COMMAND = "python -m benchmarks.frontier"
-LEFT_OUT = ("on-policy-words", "windowed-kl-half")
+LEFT_OUT = ("on-policy-words", "windowed-kl-half", "windowed-kl-tuned")
 """Variants of another recipe."""
 
 GUIDANCES = (1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0)

@@ -70,6 +70,7 @@ def test_a_name_keeps_its_meaning() -> None:
         "on-policy-words": "4cac16131332",
         "windowed-kl": "8dcec5e5bab1",
         "windowed-kl-half": "d89dbb93b245",
+        "windowed-kl-tuned": "960a1ef41a72",
         "paper": "14765144c57a",
         "paper-rows": "492d3509343c",
         "published": "598a457cf256",
@@ -93,7 +94,7 @@ def test_every_setting_and_recipe_is_explained() -> None:
 def test_recipes_are_found_by_name() -> None:
     assert find("default") is DEFAULT
     assert all(find(name) is recipe and recipe.name == name for name, recipe in RECIPES.items())
-    known = "use default, or one of on-policy, on-policy-words, windowed-kl, windowed-kl-half, paper, paper-rows"
+    known = "use default, or one of on-policy, on-policy-words, windowed-kl, windowed-kl-half, windowed-kl-tuned"
     with pytest.raises(RecipeError, match=f"unknown recipe 'papper': {known}"):
         find("papper")
 

@@ -24,9 +24,11 @@ ROOT = Path(__file__).parents[3]
 def test_the_declared_benchmark_measures_the_first_seeds_of_everything_first_and_the_full_figures_last() -> None:
     suite = Suite(read_spec(ROOT / "benchmarks" / "nano.yaml"), Path("store"), Path("results"))
     number, recipes = len(suite.spec.concepts), len(suite.spec.recipes)
-    # `paper` has no randomness: a cell per run seed; every other recipe, a cell per training seed besides
-    assert len(suite.cells) == number * ((recipes - 1) * (3 + 2 + 1) + (3 + 1)) + len(suite.spec.oracles)
-    first, last = suite.cells[: number * recipes], suite.cells[-number * recipes :]
+    # on-policy has a cell per run seed, per further training seed, and of the full figures; `paper`, which has no
+    # randomness, none of a further training seed
+    per_concept = (3 + 2 + 1) + (3 + 1) + len(suite.spec.first_cell_only)
+    assert len(suite.cells) == number * per_concept + len(suite.spec.oracles)
+    first, last = suite.cells[: number * recipes], suite.cells[-number * 2 :]
     assert {(cell.run_seed, cell.training_seed) for cell in first} == {(0, 0)}
     assert {cell.figures for cell in last} == {"full"}
     assert [cell.name for cell in first[:recipes]] == [f"church-{recipe}-r0-t0" for recipe in suite.spec.recipes]
@@ -36,6 +38,13 @@ def test_a_recipe_without_randomness_is_trained_once_per_run_seed() -> None:
     spec = read_spec(None, {"concepts": ["church"], "recipes": ["paper", "default"], "training_seeds": [0, 1]})
     assert cells_of(spec, "church", "paper") == [Cell("church", "paper", 0, 0), Cell("church", "paper", 0, 0, "full")]
     assert [cell.training_seed for cell in cells_of(spec, "church", "on-policy")] == [0, 1, 0]
+
+
+def test_only_the_first_cell_of_a_recipe_may_be_asked_for() -> None:
+    fields = {"concepts": ["church"], "recipes": ["paper", "default"], "first_cell_only": ["default"]}
+    spec = read_spec(None, {**fields, "run_seeds": [2, 3], "training_seeds": [4, 5]})
+    assert cells_of(spec, "church", "on-policy") == [Cell("church", "on-policy", 2, 4)]
+    assert len(cells_of(spec, "church", "paper")) == 3
 
 
 def test_names_of_several_concepts_and_default_are_resolved() -> None:
@@ -168,6 +177,7 @@ def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
         ("concepts: [church]\npairs: 0", "pairs: it must be at least 1"),
         ("concepts: [church]\nbudget_usd: 0", "budget_usd: it must be above 0"),
         ("concepts: [church]\ngoals: paper", "goals: paper is not among"),
+        ("concepts: [church]\nfirst_cell_only: [paper]", "first_cell_only: paper is not among"),
         ("concepts: [church]\nwriters: gpt\nrun_seeds: [0, 1]", "LLM writers cannot be seeded"),
         ("concepts: [church]\nname: ../x", "name: it must match"),
         ("concepts: [church]\nfigures: paper", "figures: it must be 'default' or 'full'"),
