@@ -172,11 +172,14 @@ def test_a_dry_run_counts_and_trains_nothing(store: Store, monkeypatch: pytest.M
     monkeypatch.setattr("ecgvf.janus.roofline.measure_roofs", lambda *_: Roofs(1e10, 1e11))
     shown = " ".join(ear("train", "--dry-run", *FAST, "--seeds", "0,1", store=store).split())
     assert "2, each of at most 4 steps and 3 rollouts" in shown and "GiB at the peak: weights" in shown
-    assert "4 images to render first" in shown
+    assert "4 images to render first" in shown and "MiB, tuned weights " in shown
     assert not finished(store, "church") and not (store.root / "church" / "ear").exists()
     counted = json.loads(ear("train", "--dry-run", "--recipe", "paper", "--json", store=store))
     assert counted["rollouts"] == counted["rehearsed"] == 0
     assert counted["peak_bytes"] > sum(counted["memory"].values()) / 2
+    parts = {"weights", "tuned_weights", "gradients", "optimizer_state", "activations", "rollout_cache"}
+    assert counted["memory"].keys() == parts | {"merged_weights"}
+    assert all(isinstance(size, int) for size in (counted["flops"], counted["bytes"], *counted["memory"].values()))
     words = ("--recipe", "on-policy-words", "--option", "rehearsed=10", "--option", "rehearsed_words=20", "--json")
     rehearsing = json.loads(ear("train", "--dry-run", *words, store=store))
     assert rehearsing["rehearsed"] == 30
