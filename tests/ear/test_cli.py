@@ -70,6 +70,8 @@ def test_train_generate_eval(store: Store, tmp_path: Path) -> None:
     rendered = ear("generate", "--prompt", "a church", "--prompt", "a house", store=store)
     assert str(run.adapter) in rendered.replace("\n", "")
     assert len([*run.path.glob("before-after-*.png")]) == 1
+    measure = f"Next: ear eval --adapter {run.path.name} --store {store.root} --dataset ecgvf/church\n"
+    assert rendered.endswith(measure)
 
     evaluation = json.loads(
         ear("eval", "--dataset", "ecgvf/church", "--prompts-per-concept", "1", "--json", store=store)
@@ -81,7 +83,7 @@ def test_train_generate_eval(store: Store, tmp_path: Path) -> None:
     assert Path(evaluation["sheet"]).is_file()
     shown = ear("eval", "--prompts-per-concept", "1", "--family", "building", store=store)
     assert "neighbours" in shown
-    assert "Contact sheet" in shown
+    assert "Contact sheet" in shown and shown.endswith(f"Next: ear report --store {store.root}\n")
     command = Evaluation.load(run.path / LAST_EVALUATION).command
     options = ("--adapter", run.path.name, "--prompts-per-concept", "1", "--family", "building")
     assert command == ("ear", "eval", "--dataset", "ecgvf/church", "--store", str(store.root), *options)
@@ -95,7 +97,9 @@ def test_the_shipped_dataset_is_enough_to_begin_with(
     elsewhere = Store(tmp_path / "elsewhere")
     model = ConceptRun(store, store.concept("church")).current(IMAGES).settings["model"]
     assert "shipped" in ear("train", "--dataset", "ecgvf/church", "--model", model, *FAST, store=elsewhere)
-    assert "before | after" in ear("generate", "--prompt", "a church", "--model", model, store=elsewhere)
+    rendered = ear("generate", "--prompt", "a church", "--model", model, store=elsewhere)
+    assert "before | after" in rendered
+    assert f"--model {model} --store {elsewhere.root} --dataset ecgvf/church\n" in rendered
     shown = ear("eval", "--model", model, "--prompts-per-concept", "1", "--family", "building", store=elsewhere)
     assert "Contact sheet" in shown
 
