@@ -118,8 +118,6 @@ def print_set(
 
     Raises ``WriterError`` after that if LLMs wrote ``split`` and nothing of it was accepted.
     """
-    from ecgvf.pairs.llm_writers import check_usable
-
     summary, concept = stage_set.summary, stage_set.run.concept.name
     table = console.table("target prompt", "surrogate prompt", title=f"{concept}: some of the prompts")
     for pair in examples(stage_set, 4):
@@ -137,6 +135,8 @@ def print_set(
         location(stage_set) + ("" if unusable else f" {_next_command(stage_set, writing, store, batch)}"),
     )
     if split is not None:
+        from ecgvf.pairs.llm_writers import check_usable
+
         check_usable(stage_set, split)
 
 
