@@ -67,6 +67,13 @@ def find_dataset(
     return _from_hub(store, name, model, device, dtype)
 
 
+def has_dataset(store: Store, concept: str) -> bool:
+    """Whether ecgvf/``concept`` is a dataset: of ``store``, or shipped."""
+    if not NAME.fullmatch(concept):
+        return False
+    return (store.folder(concept, ACCEPTANCE.name) / "current").is_file() or shipped_dataset(concept) is not None
+
+
 def _concept(name: str) -> str:
     concept = name.removeprefix(STORE)
     if not NAME.fullmatch(concept):

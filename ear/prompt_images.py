@@ -19,8 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ear.method.lora import foreign_scaling
-from ear.method.open_adapter import open_adapter
+from ear.method.open_adapter import files_hash, open_adapter
 from ecgvf.core import console
 from ecgvf.core.changes import changes
 from ecgvf.core.errors import SettingsError, StoreCorrupt
@@ -28,7 +27,6 @@ from ecgvf.core.files import JSON, read_json, write_atomic
 from ecgvf.core.shard_set import ShardSet, fingerprint
 from ecgvf.engine import Engine, ThisProcess, local_engine
 from ecgvf.janus import JanusModel, Sampling, absolute_name, load
-from ecgvf.judges.weights import file_hash
 from ecgvf.pairs.tables import read_table
 from ecgvf.render import ImageWorker, RenderedImage, image_fill_plan
 
@@ -167,15 +165,9 @@ def _open_worker(
     janus = model if isinstance(model, JanusModel) else load(model, **loading)
     adapter = open_adapter(janus, adapters) if adapters else None
     sampling = Sampling(**adapter.facts["sampling"]) if adapter is not None else janus.sampling
-    facts = {"adapters": [_adapter_hash(file) for file in adapters]}
+    facts = {"adapters": [files_hash([file]) for file in adapters]}
     with adapter.active(janus) if adapter is not None else nullcontext(janus) as tuned:
         yield ImageWorker(tuned, sampling.override(guidance, temperature), _table, facts)
-
-
-def _adapter_hash(file: Path) -> str:
-    """The hash of an adapter's file, and the scaling of LoRA unless it is that of ``ear train``."""
-    weights, scaling = file_hash(file, option="--adapter"), foreign_scaling(file)
-    return weights if scaling is None else f"{weights} scaled by {scaling:g}"
 
 
 def _settings(prompts: Sequence[PromptTask], facts: JSON) -> JSON:

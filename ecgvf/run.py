@@ -144,11 +144,11 @@ class Run(ConceptRun):
         are those of the splits "validation", "test" and "retain". ``surrogates`` as in ``generate``. ``templates`` is a
         folder in the layout of ``prompts_templates/`` (None: the shipped ones).
 
-        Raises ``WriterError`` without a key or an answer, ``SettingsError``, ``TemplateError``.
+        Raises ``WriterError`` without a key or a usable answer, ``SettingsError``, ``TemplateError``.
         """
         from ecgvf.llm.registry import Registry, check_keys
         from ecgvf.pairs.generation_plan import plan_generation
-        from ecgvf.pairs.llm_writers import generate_with_llms
+        from ecgvf.pairs.llm_writers import check_usable, generate_with_llms
 
         selected = Registry().select(writers) if isinstance(writers, str) else writers
         if not selected:
@@ -167,7 +167,9 @@ class Run(ConceptRun):
             templates=templates,
             batch=batch,
         )
-        return generate_with_llms(self, plans, budget_usd=Decimal(str(budget_usd)), fresh=fresh)
+        stage_set = generate_with_llms(self, plans, budget_usd=Decimal(str(budget_usd)), fresh=fresh)
+        check_usable(stage_set, split)
+        return stage_set
 
     def render(
         self,

@@ -94,11 +94,13 @@ class ErrorResponse(Exception):
 
 
 class Hub:
-    """The server. ``users`` is token → name; ``orgs`` is user → organisations they may write to."""
+    """The server. ``users`` is token → name; ``roles`` is token → role, "write" of all others; ``orgs`` is user →
+    organisations they may write to."""
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.folder = folder
-        self.users = {"hf_owner": "owner", "hf_reader": "reader"}
+        self.users = {"hf_owner": "owner", "hf_reader": "reader", "hf_read_only": "owner", "hf_fine": "owner"}
+        self.roles = {"hf_read_only": "read", "hf_fine": "fineGrained"}
         self.orgs = {"owner": ["my-org"]}
         self.repos: dict[str, Repo] = {}
         self.log: list[str] = []
@@ -253,13 +255,20 @@ class Handler(BaseHTTPRequestHandler):
     # Users and permissions
 
     @property
+    def token(self) -> str:
+        return (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+
+    @property
+    def role(self) -> str:
+        return self.hub.roles.get(self.token, "write")
+
+    @property
     def user(self) -> str | None:
-        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-        if not token:
+        if not self.token:
             return None
-        if token not in self.hub.users:
+        if self.token not in self.hub.users:
             raise ErrorResponse(401, None, "Invalid credentials in Authorization header")
-        return self.hub.users[token]
+        return self.hub.users[self.token]
 
     def _may_write(self, repo: str) -> bool:
         user = self.user
@@ -270,7 +279,7 @@ class Handler(BaseHTTPRequestHandler):
         may_write = self._may_write(f"{ns}/{name}")
         if repo is None or (repo.private and not may_write):
             raise ErrorResponse(404 if self.user else 401, "RepoNotFound", "Repository not found")
-        if write and not may_write:
+        if write and (not may_write or self.role == "read"):
             raise ErrorResponse(
                 403 if self.user else 401, None, "You do not have the rights to write to this repository"
             )
@@ -291,7 +300,7 @@ class Handler(BaseHTTPRequestHandler):
         if user is None:
             raise ErrorResponse(401, None, "Invalid username or password.")
         orgs = [{"name": name, "type": "org"} for name in self.hub.orgs.get(user, ())]
-        auth = {"type": "access_token", "accessToken": {"displayName": "test", "role": "write"}}
+        auth = {"type": "access_token", "accessToken": {"displayName": "test", "role": self.role}}
         self._respond({"name": user, "type": "user", "orgs": orgs, "auth": auth})
 
     def create(self) -> None:
@@ -300,7 +309,7 @@ class Handler(BaseHTTPRequestHandler):
         if user is None:
             raise ErrorResponse(401, None, "Invalid username or password.")
         name = f"{request.get('organization') or user}/{request['name']}"
-        if not self._may_write(name):
+        if not self._may_write(name) or self.role == "read":
             raise ErrorResponse(403, None, f"You don't have the rights to create a dataset under the namespace {name}")
         url = f"{self.hub.url}/datasets/{name}"
         if name in self.hub.repos:

@@ -35,6 +35,14 @@ from ecgvf.janus import JanusModel
 _NOT_IN_KEY = ("prompts_per_concept", "prompts_per_other", "fidelity")
 """Settings that are not a part of a variant's key as they are. Prompts are keyed by their numbers: another default must
 not pass for the same figures. ``fidelity`` is not keyed: an ablation has the default figures only."""
+CAPTIONS = {
+    "concept_present": "shows the concept",
+    "concept_present_unseen": "the same, unseen wordings",
+    "shows_surrogate": "shows its surrogate",
+    "retention_pooled": "other concepts shown",
+    "retention_neighbours": "neighbours shown",
+}
+"""Figures that the plots, the printed table and `ear report` show → their captions."""
 NOT_MEASURED = b"not_measured"
 """Metadata of the table: the missing variants, a JSON list of strings."""
 COMMAND = b"command"
@@ -189,13 +197,16 @@ class Ablation:
 
 
 def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -> pa.Table:
-    """Train and measure the variants of the factors ``over``; writes ablation.parquet, .csv and a plot per factor.
+    """Train and measure the variants of the factors ``over``; writes ablation.parquet and .csv after each, and in the
+    end a plot per factor.
 
     After ``minutes`` no other variant is begun; the next call goes on. A variant that cannot be trained, or that
     diverges, is reported, and the others go on. Returns the table, one row per variant and figure. Raises
     ``SettingsError`` for an unknown factor, for a factor whose levels all train alike, and if ``minutes`` end before a
     first variant is begun; ``DatasetError`` if no variant could be measured.
     """
+    from ear.ablation.plots import plot_factors
+
     check_minutes(minutes)
     wanted = all_variants(over, ablation.base)
     for factor in over:
@@ -222,7 +233,9 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
             _write(wanted, rows, ablation)
     if not rows:
         raise DatasetError("no variant could be measured")
-    return _write(wanted, rows, ablation)
+    table = _write(wanted, rows, ablation)
+    plot_factors(table, ablation.folder)
+    return table
 
 
 def check_minutes(minutes: float) -> None:
@@ -232,18 +245,15 @@ def check_minutes(minutes: float) -> None:
 
 
 def _write(wanted: Sequence[Variant], rows: Mapping[int, Sequence[JSON]], ablation: Ablation) -> pa.Table:
-    """Write the table, its rows in the order of variants, and its plots; returns the table.
+    """Write the table, its rows in the order of variants; returns it.
 
     Its metadata are for `ear report`: the variants that are not measured (``NOT_MEASURED``), and the command.
     """
-    from ear.ablation.plots import plot_factors
-
     folder, missing = ablation.folder, [str(variant) for number, variant in enumerate(wanted) if number not in rows]
     table = pa.Table.from_pylist([row for number in sorted(rows) for row in rows[number]])
     table = table.replace_schema_metadata({NOT_MEASURED: json.dumps(missing), COMMAND: ablation.command})
     write_parquet(table, folder / "ablation.parquet")
     write_atomic(folder / "ablation.csv", csv_bytes(table))
-    plot_factors(table, folder)
     return table
 
 

@@ -6,17 +6,9 @@ from typing import Any
 import pyarrow as pa
 from matplotlib.figure import Figure
 
+from ear.ablation.ablation import CAPTIONS
 from ear.svg import error_bars, svg
 from ecgvf.core.files import write_atomic
-
-FIGURES = {
-    "concept_present": "shows the concept",
-    "concept_present_unseen": "the same, unseen wordings",
-    "shows_surrogate": "shows its surrogate",
-    "retention_pooled": "other concepts shown",
-    "retention_neighbours": "neighbours shown",
-}
-"""Figures that are plotted → their captions."""
 
 
 def plot_factors(table: pa.Table, folder: Path) -> list[Path]:
@@ -31,10 +23,10 @@ def plot_factors(table: pa.Table, folder: Path) -> list[Path]:
 
 
 def _svg(factor: str, rows: list[dict[str, Any]]) -> bytes:
-    plot = Figure(figsize=(3.2 * len(FIGURES), 3.4), layout="constrained")
+    plot = Figure(figsize=(3.2 * len(CAPTIONS), 3.4), layout="constrained")
     levels = list(dict.fromkeys(row["level"] for row in rows))
-    axes = plot.subplots(1, len(FIGURES), sharey=True)
-    for axis, (figure, caption) in zip(axes, FIGURES.items(), strict=True):
+    axes = plot.subplots(1, len(CAPTIONS), sharey=True)
+    for axis, (figure, caption) in zip(axes, CAPTIONS.items(), strict=True):
         of_figure = [row for row in rows if row["figure"] == figure]
         for offset, (equal, marker) in enumerate((("pairs", "o"), ("steps", "s"))):
             points = [row for row in of_figure if row["equal"] == equal and row["value"] is not None]

@@ -21,15 +21,6 @@ from ecgvf.core.pytorch import import_pytorch
 if TYPE_CHECKING:
     from ear.method.recipe import Recipe
 
-COLUMNS = {
-    "concept_present": "concept",
-    "concept_present_unseen": "unseen wordings",
-    "shows_surrogate": "surrogate",
-    "retention_neighbours": "neighbours",
-    "retention_pooled": "all retained",
-}
-"""Figures of the printed table → its columns."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantArguments:
@@ -119,15 +110,16 @@ def _base_recipe(name: str, options: list[str]) -> "Recipe":
 
 
 def _table(rows: Sequence[JSON]) -> Table:
-    """A row per variant, with the figures of ``COLUMNS``."""
+    """A row per variant, with the figures of ``CAPTIONS``."""
+    from ear.ablation.ablation import CAPTIONS
     from ear.suite.leaderboard import text
 
-    page = console.table("factor", "level", "equal", "steps", "skipped", *COLUMNS.values())
+    page = console.table("factor", "level", "equal", "steps", "skipped", *CAPTIONS.values())
     variants: dict[tuple[str, str, str], dict[str, JSON]] = {}
     for row in rows:
         variants.setdefault((row["factor"], row["level"], row["equal"]), {})[row["figure"]] = row
     for (factor, level, equal), figures in variants.items():
         first = next(iter(figures.values()))
-        cells = [text(figures.get(name, "")) for name in COLUMNS]
+        cells = [text(figures.get(name, "")) for name in CAPTIONS]
         page.add_row(factor, level, equal, f"{first['steps']:.0f}", f"{first['skipped']:.0%}", *cells)
     return page

@@ -38,6 +38,8 @@ def evaluate(
     from ear.evaluation.result import LAST_EVALUATION
     from ear.evaluation.table import evaluation_table
     from ear.method.runs import adapter_name
+    from ecgvf.commands.results import next_command
+    from ecgvf.core.files import is_remote
 
     settings = measuring.settings(paper)
     store, dataset = open_dataset(source)
@@ -62,4 +64,5 @@ def evaluate(
         evaluation_table([evaluation], ["after"]),
         *([evaluation.attack_table()] if evaluation.attacked else []),
         *(f"{labels[name]}: {console.escape(path)}" for name, path in paths.items()),
+        *([] if is_remote(store.root) else [next_command("ear report", store=source.store)]),
     )

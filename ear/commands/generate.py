@@ -1,7 +1,8 @@
 """``ear generate``."""
 
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from ear.commands.inputs import adapter_files, adapter_files_of, in_store, print_lines
 from ear.commands.options import ColumnOption, DatasetOption, adapter_option, model_option, png_file
-from ecgvf.commands.grouping import grouped
+from ecgvf.commands.grouping import grouped, words
 from ecgvf.commands.options import (
     DeviceOption,
     DtypeOption,
@@ -203,7 +204,24 @@ def _compare(
     console.print_result(
         {"concept": str(stacked.facts["concept"]), "model": janus.name, **paths},
         f"before | after: {console.escape(str(sheet))}",
+        *_next_step(store, comparison.dataset, renderer, files, stacked.concepts),
     )
+
+
+def _next_step(
+    store: "Store", dataset: str | None, renderer: RendererArguments, files: Sequence[Path], erased: Sequence[str]
+) -> list[str]:
+    """The command that measures the adapters in ``files``, on ``dataset`` or on that of an ``erased`` concept; empty
+    if there is none."""
+    from ear.dataset import STORE, has_dataset
+    from ear.method.runs import adapter_name
+    from ecgvf.commands.results import next_command
+
+    named = dataset or next((f"{STORE}{concept}" for concept in erased if has_dataset(store, concept)), None)
+    if named is None:
+        return []
+    given = replace(renderer, adapter=renderer.adapter or [*map(adapter_name, files)], raw_control_tokens=False)
+    return [next_command(shlex.join(["ear", "eval", *words(given)]), dataset=named)]
 
 
 def _may_be_unsafe(store: "Store", facts: Mapping[str, Any]) -> bool:

@@ -33,14 +33,14 @@ def push_to_hub(
     import_pytorch()
     from ear.evaluation import check_settings, evaluate
     from ear.publish import check_publishable, is_local, push
-    from ecgvf.publish.repository import account
+    from ecgvf.publish.repository import account_to_write
 
     settings = measuring.settings(paper)
     store, dataset = open_dataset(source)
     files = adapter_files(store, dataset, adapter)
     check_publishable(files, repo)
     check_settings(dataset, settings)
-    account()  # before minutes of measuring: the Hub answers and knows the token
+    account_to_write()  # before minutes of measuring: the Hub answers, and knows the token
     evaluation = evaluate(store, load_model(source, dataset), dataset, files, settings)
     commit = push(evaluation, repo, public=public)
     model = f" --model {console.escape(shlex.quote(evaluation.model))}" if is_local(evaluation.model) else ""

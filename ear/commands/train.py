@@ -225,7 +225,7 @@ def _print_cost(
     cost = training_cost(outline, resolved, len(records), _longest(outline, records), rendered=rendered)
     flops, moved = cost.flops(trainings), cost.bytes(trainings)
     seconds = cost.seconds(measure_roofs(here, resolve_dtype(source.dtype, here)), trainings)
-    memory = ", ".join(f"{name} {size / 2**20:,.1f} MiB" for name, size in cost.memory.items())
+    memory = ", ".join(f"{part.replace('_', ' ')} {size / 2**20:,.1f} MiB" for part, size in cost.memory.items())
     counted = "" if planned.type == here.type else f"; counted in {outline.dtype_name}, as for a GPU"
     processor = "CPU" if here.type == "cpu" else "GPU"
     lines = [

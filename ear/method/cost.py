@@ -42,16 +42,16 @@ class TrainingCost:
     def peak(self) -> int:
         """Most bytes that are on the device at the same time."""
         memory = dict(self.memory)
-        step, rollouts = memory.pop("activations"), memory.pop("rollout cache") + memory.pop("merged weights")
+        step, rollouts = memory.pop("activations"), memory.pop("rollout_cache") + memory.pop("merged_weights")
         return sum(memory.values()) + max(step, rollouts)
 
-    def flops(self, trainings: int = 1) -> float:
+    def flops(self, trainings: int = 1) -> int:
         """FLOPs of ``trainings`` trainings, and of their rehearsal set."""
-        return self._sum(lambda kernel: kernel.calls * kernel.flops, trainings)
+        return round(self._sum(lambda kernel: kernel.calls * kernel.flops, trainings))
 
-    def bytes(self, trainings: int = 1) -> float:
+    def bytes(self, trainings: int = 1) -> int:
         """Bytes that they move between the device's memory and its cores."""
-        return self._sum(lambda kernel: kernel.calls * kernel.bytes, trainings)
+        return round(self._sum(lambda kernel: kernel.calls * kernel.bytes, trainings))
 
     def seconds(self, roofs: Roofs, trainings: int = 1) -> float:
         """The least time that they take on a device with these ``roofs``."""
@@ -103,12 +103,12 @@ def _memory(model: JanusModel, resolved: ResolvedRecipe, pairs: int, prompt_leng
     position_bytes = bytes_per_position(model.model.config.text_config, model.dtype)
     return {
         "weights": sum(weight.numel() * weight.element_size() for weight in model.model.parameters()),
-        "tuned weights": tuned * weight_bytes,
+        "tuned_weights": tuned * weight_bytes,
         "gradients": tuned * weight_bytes,
-        "Adam": 2 * tuned * weight_bytes,
+        "optimizer_state": 2 * tuned * weight_bytes,
         "activations": activations,
-        "rollout cache": rows * (prompt_length + model.image_tokens) * position_bytes,
-        "merged weights": merged_bytes(model, resolved) if recipe.trajectory == "rollout" else 0,
+        "rollout_cache": rows * (prompt_length + model.image_tokens) * position_bytes,
+        "merged_weights": merged_bytes(model, resolved) if recipe.trajectory == "rollout" else 0,
     }
 
 

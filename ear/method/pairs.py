@@ -113,7 +113,7 @@ def report_pairs(datasets: Sequence[Dataset], limit: int) -> None:
 def _report_pairs(dataset: Dataset, limit: int) -> None:
     concept = dataset.concept
     if (count := len(dataset.train)) < limit:
-        console.note(f"training on {count} of up to {limit} pairs of {concept.name}, all that its dataset has")
+        console.note(f"training on {console.counted(count, 'pair')} of {concept.name}, all that its dataset has")
     terms = {record.pair.surrogate_term for record in dataset.train[:limit] if record.pair.surrogate_term}
     unknown = sorted(term for term in terms if not any(contains(term, known) for known in concept.surrogates))
     if unknown and concept.kind != "style":

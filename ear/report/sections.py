@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ear.ablation.ablation import CAPTIONS
 from ear.evaluation import figures
 from ear.evaluation.control_tokens import STARTOFTEXT
 from ear.evaluation.not_measured import NotMeasured
@@ -229,9 +230,9 @@ def _ablation(results: Results) -> Section:
         "ablation",
         "Ablations",
         "One setting of a recipe is changed at a time: at equal pairs each level sees the same training data, at equal "
-        "steps it takes as many optimizer steps as the recipe. “shows the concept” should be low, the others high. "
-        "Windows are stated for images of 576 tokens, and layers for a model of 30, as in the paper; Janus-nano, which "
-        "has 256 and 4, takes as large a part of its own.",
+        "steps it takes as many optimizer steps as the recipe. “shows the concept” should be low, also with unseen "
+        "wordings, the others high. Windows are stated for images of 576 tokens, and layers for a model of 30, as in "
+        "the paper; Janus-nano, which has 256 and 4, takes as large a part of its own.",
         charts,
         tables=[Table("What the ablations were measured on", columns, measured)] if measured else [],
         missing=missing or ([] if charts else ["ablations (`ear ablate`)"]),
@@ -239,18 +240,12 @@ def _ablation(results: Results) -> Section:
 
 
 def _ablation_charts(rows: Sequence[JSON]) -> Iterator[Chart]:
-    names = {
-        "concept_present": "shows the concept",
-        "shows_surrogate": "shows its surrogate",
-        "retention_neighbours": "neighbours kept",
-        "retention_pooled": "all others kept",
-    }
     known = [row for row in rows if row["value"] is not None]
     for factor, equal in dict.fromkeys((row["factor"], row["equal"]) for row in known):
         mine = [row for row in known if (row["factor"], row["equal"]) == (factor, equal)]
         levels = list(dict.fromkeys(row["level"] for row in mine))
         lines = {
-            label: {row["level"]: row for row in mine if row["figure"] == figure} for figure, label in names.items()
+            label: {row["level"]: row for row in mine if row["figure"] == figure} for figure, label in CAPTIONS.items()
         }
         title = f"{mine[0]['concept']}, {mine[0]['base']}: {factor}, at equal {equal}, {mine[0]['split']} split"
         yield curves(title, levels, {label: figures for label, figures in lines.items() if figures})

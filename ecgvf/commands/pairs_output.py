@@ -13,11 +13,11 @@ from rich.console import RenderableType
 from ecgvf.commands.grouping import words
 from ecgvf.commands.results import location, next_command, rendering_command, set_facts
 from ecgvf.core import console
-from ecgvf.core.errors import SettingsError, WriterError
+from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import SPLITS, Split
 from ecgvf.core.stage_set import StageSet
 from ecgvf.llm.budget import dollars
-from ecgvf.pairs.splits import SPLIT_NAMES, counts_text, examples
+from ecgvf.pairs.splits import counts_text, examples
 
 if TYPE_CHECKING:
     from ecgvf.commands.options import WriterArguments
@@ -123,7 +123,7 @@ def print_set(
     for pair in examples(stage_set, 4):
         table.add_row(console.escape(pair.target), console.escape(pair.surrogate or ""))
     set_aside = summary.get("set_aside", {}).items()
-    unusable = split if split is not None and not summary[split]["accepted"] else None
+    unusable = split is not None and not summary[split]["accepted"]
     paid = {name: stats for name, stats in summary.get("writers", {}).items() if "dollars" in stats}
     console.print_result(
         {**set_facts(stage_set), **summary},
@@ -134,11 +134,10 @@ def print_set(
         *(_spending(paid) if "spent" in summary else ()),
         location(stage_set) + ("" if unusable else f" {_next_command(stage_set, writing, store, batch)}"),
     )
-    if unusable:
-        raise WriterError(
-            f"no usable {SPLIT_NAMES[unusable]}: {rejected_counts({unusable: summary[unusable]})}; `ecgvf status` has "
-            "the reasons: name other writers, or ask them again with --fresh; the current set has none until then"
-        )
+    if split is not None:
+        from ecgvf.pairs.llm_writers import check_usable
+
+        check_usable(stage_set, split)
 
 
 def accepted_counts(summary: Mapping[str, Any]) -> str:

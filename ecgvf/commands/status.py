@@ -24,11 +24,12 @@ def status(concept: ConceptOption = None, store: StoreOption = None, as_json: Js
         console.print_json({"concept": name, "store": root, "sets": sets, "ledger": ledger})
         return
     console.print(_sets_table(sets, title=f"{name} in {console.escape(root)}"))
-    current = next((entry for entry in sets if entry["stage"] == "pairs" and entry["current"]), {})
-    if current.get("writers"):
-        console.print(_writers_table(current, wide=console.width() >= WIDE))
-        if console.width() < WIDE:
-            console.note(f"Tokens and diversity need {WIDE} columns, or --json.")
+    pairs = [entry for entry in sets if entry["stage"] == "pairs"]
+    # The newest set is not the current one if nothing in it was usable: its reasons are what one looks for.
+    shown = [entry for entry in pairs if entry.get("writers") and (entry["current"] or entry is pairs[-1])]
+    console.print(*(_writers_table(entry, wide=console.width() >= WIDE) for entry in shown))
+    if shown and console.width() < WIDE:
+        console.note(f"Tokens and diversity need {WIDE} columns, or --json.")
     if ledger is not None:
         possibly = f", and possibly ${ledger['possibly']}" if Decimal(ledger["possibly"]) else ""
         calls = console.counted(ledger["answered"], "answered call")

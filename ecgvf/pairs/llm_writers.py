@@ -90,13 +90,33 @@ def generate_with_llms(
 ) -> StageSet:
     """Complete ``plans``, all of one split, and write the set of their answers; the other splits are kept.
 
-    Parameters as of ``complete``. Raises ``WriterError`` if no writer answered, and as ``complete`` does.
+    If no answer is usable (``check_usable``), the current set stays the current one. Parameters as of ``complete``.
+    Raises ``WriterError`` if no writer answered, and as ``complete`` does.
     """
     written = complete(run, plans, budget_usd=budget_usd, fresh=fresh, in_budget=in_budget)
     if not has_answers(written):
         set_aside = written.spending["set_aside"] if written.spending else {}
         raise WriterError("no writer answered: " + "; ".join(f"{name}: {why}" for name, why in set_aside.items()))
-    return write_splits(run, {plans[0].split: written}, ", ".join(plan.writer.name for plan in plans))
+    split, names = plans[0].split, ", ".join(plan.writer.name for plan in plans)
+    stage_set = write_splits(run, {split: written}, names, current=False)
+    if stage_set.summary[split]["accepted"] or not (run.folder(PAIRS) / "current").is_file():
+        stage_set.finish({})  # becomes current
+        run.store.remember(run.concept)
+    return stage_set
+
+
+def check_usable(stage_set: StageSet, split: Split) -> None:
+    """Raise ``WriterError`` if nothing of ``split``, which LLMs wrote, was accepted."""
+    counts, run = stage_set.summary[split], stage_set.run
+    if counts["accepted"]:
+        return
+    current = run.current(PAIRS)
+    until_then = "has none until then" if current.path == stage_set.path else f"stays {current.fingerprint}"
+    raise WriterError(
+        f"no usable {SPLIT_NAMES[split]}: rejected {counts['malformed']} malformed, {counts['duplicate']} duplicate; "
+        f"`ecgvf status --concept {run.concept.name}` has the reasons: name other writers, or ask them again with "
+        f"--fresh; the current set {until_then}"
+    )
 
 
 def reparse(run: ConceptRun) -> StageSet:

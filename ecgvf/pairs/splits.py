@@ -54,18 +54,22 @@ class SplitGenerator:
     """What its LLMs have cost; None if none wrote it."""
 
 
-def write_splits(run: ConceptRun, written: Mapping[Split, SplitGenerator], writer: str) -> StageSet:
-    """Write the set of the ``written`` splits and of the others as they are in the current set, and make it current.
+def write_splits(
+    run: ConceptRun, written: Mapping[Split, SplitGenerator], writer: str, *, current: bool = True
+) -> StageSet:
+    """Write the set of the ``written`` splits and of the others as they are in the current set.
 
     Parameters and errors as of ``write_set``.
     """
     try:
-        current = run.current(PAIRS)
+        before = run.current(PAIRS)
     except StageMissing:
-        return write_set(run, {split: written.get(split, SplitGenerator()) for split in SPLIT_NAMES}, writer)
-    splits = {split: written.get(split) or keep_split(current, split) for split in SPLIT_NAMES}
+        splits = {split: written.get(split, SplitGenerator()) for split in SPLIT_NAMES}
+        return write_set(run, splits, writer, current=current)
+    splits = {split: written.get(split) or keep_split(before, split) for split in SPLIT_NAMES}
     is_kept = any(generator.settings for split, generator in splits.items() if split not in written)
-    return write_set(run, splits, writer, source=current.settings.get("source") if is_kept else None)
+    source = before.settings.get("source") if is_kept else None
+    return write_set(run, splits, writer, source=source, current=current)
 
 
 def write_set(

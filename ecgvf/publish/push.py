@@ -26,7 +26,7 @@ from ecgvf.publish.parquet import DatasetFiles, write_parquet
 from ecgvf.publish.repository import (
     TYPE,
     Repository,
-    account,
+    account_to_write,
     catalogue_at,
     check_name,
     check_visibility,
@@ -104,7 +104,8 @@ def prepare(
     version = version.removeprefix("v") if version is not None else None
     require_local(run.store.root, "the files of a push")
     finished = open_finished_run(run, set_id)
-    repo = repo if repo is not None else f"{account()}/ecgvf"
+    owner = account_to_write()
+    repo = repo if repo is not None else f"{owner}/ecgvf"
     before = open_repository(repo)
     unsafe = [run.concept.name] if finished.concept.unsafe else before.unsafe
     check_visibility(repo, before, unsafe, public=public, unsafe_known=unsafe_known)

@@ -23,7 +23,7 @@ from ecgvf.core.errors import ConceptError, DatasetError
 from ecgvf.core.hub import hub_errors
 from ecgvf.core.records import EvaluationSplit
 from ecgvf.publish.front_matter import GATE, GATE_FIELDS, parse_card
-from ecgvf.publish.repository import TYPE, Repository, account, check_name, check_visibility, open_repository
+from ecgvf.publish.repository import TYPE, Repository, account_to_write, check_name, check_visibility, open_repository
 
 FILE = "results.parquet"
 FACTS = b"ear-suite"
@@ -73,7 +73,8 @@ def prepare_results(
     check_name(repo)
     facts = _facts(folder / FILE)
     name, unsafe = str(facts["suite"]["name"]), _unsafe(facts["suite"]["concepts"])
-    repo = repo if repo is not None else f"{account()}/ecgvf"
+    owner = account_to_write()
+    repo = repo if repo is not None else f"{owner}/ecgvf"
     before = open_repository(repo)
     if before.head is None or before.card is None:
         raise DatasetError(f"{repo} has no dataset yet, beside which results stand: run `ecgvf push-to-hub` first")

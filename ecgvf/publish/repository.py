@@ -5,13 +5,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from ecgvf.core import openings
-from ecgvf.core.errors import DatasetError, SettingsError
-from ecgvf.core.hub import REPO, HubName, hub_errors
+from ecgvf.core.errors import DatasetError, HubError, SettingsError
+from ecgvf.core.hub import LOG_IN, REPO, HubName, hub_errors
 from ecgvf.core.openings import Opening
 from ecgvf.publish import catalogue
 from ecgvf.publish.catalogue import VERSION, Catalogue, rejected_config
@@ -86,8 +87,22 @@ def check_visibility(repo: str, before: Repository, unsafe: Sequence[str], *, pu
 
 def account() -> str:
     """Name of the account of the token in use. Raises ``HubError``."""
+    return str(_whoami()["name"])
+
+
+def account_to_write() -> str:
+    """``account``. Raises ``HubError`` for a read-only token, too; of a fine-grained token, only a write shows what it
+    permits."""
+    owner = _whoami()
+    token = (owner.get("auth") or {}).get("accessToken") or {}
+    if token.get("role") == "read":
+        raise HubError(f"the token of {owner['name']} is read-only: create one with write access, then {LOG_IN}")
+    return str(owner["name"])
+
+
+def _whoami() -> dict[str, Any]:
     with hub_errors("your account"):
-        return str(HfApi().whoami()["name"])
+        return HfApi().whoami()
 
 
 def open_repository(repo: str) -> Repository:

@@ -70,6 +70,8 @@ def test_train_generate_eval(store: Store, tmp_path: Path) -> None:
     rendered = ear("generate", "--prompt", "a church", "--prompt", "a house", store=store)
     assert str(run.adapter) in rendered.replace("\n", "")
     assert len([*run.path.glob("before-after-*.png")]) == 1
+    measure = f"Next: ear eval --adapter {run.path.name} --store {store.root} --dataset ecgvf/church\n"
+    assert rendered.endswith(measure)
 
     evaluation = json.loads(
         ear("eval", "--dataset", "ecgvf/church", "--prompts-per-concept", "1", "--json", store=store)
@@ -81,7 +83,7 @@ def test_train_generate_eval(store: Store, tmp_path: Path) -> None:
     assert Path(evaluation["sheet"]).is_file()
     shown = ear("eval", "--prompts-per-concept", "1", "--family", "building", store=store)
     assert "neighbours" in shown
-    assert "Contact sheet" in shown
+    assert "Contact sheet" in shown and shown.endswith(f"Next: ear report --store {store.root}\n")
     command = Evaluation.load(run.path / LAST_EVALUATION).command
     options = ("--adapter", run.path.name, "--prompts-per-concept", "1", "--family", "building")
     assert command == ("ear", "eval", "--dataset", "ecgvf/church", "--store", str(store.root), *options)
@@ -95,7 +97,9 @@ def test_the_shipped_dataset_is_enough_to_begin_with(
     elsewhere = Store(tmp_path / "elsewhere")
     model = ConceptRun(store, store.concept("church")).current(IMAGES).settings["model"]
     assert "shipped" in ear("train", "--dataset", "ecgvf/church", "--model", model, *FAST, store=elsewhere)
-    assert "before | after" in ear("generate", "--prompt", "a church", "--model", model, store=elsewhere)
+    rendered = ear("generate", "--prompt", "a church", "--model", model, store=elsewhere)
+    assert "before | after" in rendered
+    assert f"--model {model} --store {elsewhere.root} --dataset ecgvf/church\n" in rendered
     shown = ear("eval", "--model", model, "--prompts-per-concept", "1", "--family", "building", store=elsewhere)
     assert "Contact sheet" in shown
 
@@ -172,11 +176,14 @@ def test_a_dry_run_counts_and_trains_nothing(store: Store, monkeypatch: pytest.M
     monkeypatch.setattr("ecgvf.janus.roofline.measure_roofs", lambda *_: Roofs(1e10, 1e11))
     shown = " ".join(ear("train", "--dry-run", *FAST, "--seeds", "0,1", store=store).split())
     assert "2, each of at most 4 steps and 3 rollouts" in shown and "GiB at the peak: weights" in shown
-    assert "4 images to render first" in shown
+    assert "4 images to render first" in shown and "MiB, tuned weights " in shown
     assert not finished(store, "church") and not (store.root / "church" / "ear").exists()
     counted = json.loads(ear("train", "--dry-run", "--recipe", "paper", "--json", store=store))
     assert counted["rollouts"] == counted["rehearsed"] == 0
     assert counted["peak_bytes"] > sum(counted["memory"].values()) / 2
+    parts = {"weights", "tuned_weights", "gradients", "optimizer_state", "activations", "rollout_cache"}
+    assert counted["memory"].keys() == parts | {"merged_weights"}
+    assert all(isinstance(size, int) for size in (counted["flops"], counted["bytes"], *counted["memory"].values()))
     words = ("--recipe", "on-policy-words", "--option", "rehearsed=10", "--option", "rehearsed_words=20", "--json")
     rehearsing = json.loads(ear("train", "--dry-run", *words, store=store))
     assert rehearsing["rehearsed"] == 30

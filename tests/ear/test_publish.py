@@ -176,6 +176,7 @@ def test_what_cannot_be_published_is_refused_before_it_is_measured(
     [
         ("hf_expired", "the Hub does not know your token"),
         (None, "the Hub needs a token"),
+        ("hf_read_only", "the token of owner is read-only"),
         ("hf_owner", "HF_HUB_OFFLINE"),
     ],
 )

@@ -151,7 +151,15 @@ def test_its_adapters_are_not_the_newest_of_the_concept(ablation: Ablation, stor
 
 
 def test_a_finished_variant_is_not_measured_again(ablation: Ablation, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Path] = []
+
+    def draw(table: pa.Table, folder: Path) -> list[Path]:
+        drawn.append(folder)
+        return plot_factors(table, folder)
+
+    monkeypatch.setattr("ear.ablation.plots.plot_factors", draw)
     first = ablate(ablation, ["order", "retention"])
+    assert drawn == [ablation.folder]
     names = sorted(file.name for file in ablation.folder.iterdir())
     assert names == ["ablation.csv", "ablation.parquet", "order.svg", "retention.svg", "variants"]
     plots = [(ablation.folder / name).read_bytes() for name in names if name.endswith("svg")]

@@ -130,13 +130,13 @@ def test_memory_at_full_size_is_counted_without_weights(size: str, tiny: JanusMo
         return dict(found.memory)
 
     full = cost(FULL)
-    assert full["tuned weights"] == full["gradients"] == full["Adam"] // 2 == 4 * 4 * width**2 * depth
-    assert cost(PUBLISHED)["tuned weights"] == 2 * 4 * width**2 * round(5 * depth / 30)
+    assert full["tuned_weights"] == full["gradients"] == full["optimizer_state"] // 2 == 4 * 4 * width**2 * depth
+    assert cost(PUBLISHED)["tuned_weights"] == 2 * 4 * width**2 * round(5 * depth / 30)
     low_rank = cost(ON_POLICY)
-    assert low_rank["tuned weights"] == 4 * 4 * 16 * 2 * width * depth
+    assert low_rank["tuned_weights"] == 4 * 4 * 16 * 2 * width * depth
     assert cost(replace(FULL, checkpointing="layers"))["activations"] < 0.3 * full["activations"]
-    assert cost(PAPER)["rollout cache"] == cost(PAPER)["merged weights"] == 0 < full["rollout cache"]
-    assert low_rank["merged weights"] == 2 * 4 * width**2 * depth
+    assert cost(PAPER)["rollout_cache"] == cost(PAPER)["merged_weights"] == 0 < full["rollout_cache"]
+    assert low_rank["merged_weights"] == 2 * 4 * width**2 * depth
 
 
 def small_cost(model: JanusModel, recipe: Recipe, **options: int) -> TrainingCost:

@@ -57,7 +57,7 @@ def test_each_concept_has_up_to_the_recipes_pairs(
     expected = [dataset.train[0], one_cat.train[0], dataset.train[1]]
     assert run.facts["pairs"] == [record.pair.record_id for record in expected]
     noted = " ".join(capsys.readouterr().err.split())
-    assert "training on 1 of up to 2 pairs of cat, all that its dataset has" in noted and "pairs of church" not in noted
+    assert "training on 1 pair of cat, all that its dataset has" in noted and "pairs of church" not in noted
     assert pairs_in_all([dataset, cat], 2) == 4 and pairs_in_all([dataset], 50) == 50
 
 

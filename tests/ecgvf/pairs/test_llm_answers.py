@@ -5,17 +5,23 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from ecgvf import Run
 from ecgvf.cli import app
 from ecgvf.core.concepts import Concept
+from ecgvf.core.errors import WriterError
+from ecgvf.core.records import Split
+from ecgvf.core.store import Store
 from ecgvf.llm import retry
+from ecgvf.llm.registry import Registry
 from ecgvf.pairs import answer_reader, answers
 from ecgvf.pairs.parsing import Draft
-from tests.llm_run import ALL, SDKS, ledger, rows, scripted, summary
+from tests.llm_run import ALL, SDKS, ledger, pairs_set, rows, scripted, summary
 from tests.llm_server import MALFORMED, SIX, LlmServer, chaos
 
 
@@ -202,7 +208,31 @@ def test_answers_without_a_usable_pair_are_a_one_line_error(server: LlmServer, g
     result = generate("--writers", "gpt", "--iterations", "1", "--json")
     assert result.exit_code == 2 and json.loads(result.stdout)["train"]["accepted"] == 0
     assert "error no usable pairs: rejected 10 malformed, 0 duplicate; " in result.stderr
+    assert result.stderr.endswith("the current set has none until then\n") and not any(
+        row.reason is None for row in rows()
+    )
     assert "Next:" not in result.output
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_set_without_a_usable_pair_does_not_become_current(
+    server: LlmServer, generate: Callable[..., Any], tmp_path: Path, split: Split
+) -> None:
+    words = ("--split", split, "--writers")
+    generate(*words, "gpt")
+    good, last = pairs_set().fingerprint, ("--concept", "cat", "--writers", "offline", "--pairs", "1", "--tests", "1")
+    generate(*last)
+    server.behave = lambda _: "leak"
+    for _ in range(2):
+        failed = generate(*words, "claude")
+        assert failed.exit_code == 2 and f"the current set stays {good}" in failed.stderr
+        assert pairs_set().fingerprint == good and Store().last_concept() == "cat"
+    sent = len(server.requests)
+    with pytest.raises(WriterError, match=f"--concept church` has the reasons: .* the current set stays {good}"):
+        Run("church").generate_with_llms(Registry(server.registry(tmp_path)).select("claude"), split=split)
+    assert len(server.requests) == sent
+    shown = CliRunner().invoke(app, ["status", "--concept", "church"], env={"COLUMNS": "200"}).stdout
+    assert shown.count("writers of ") == 2 and "names the concept" in shown
 
 
 def test_of_thirty_pairs_the_requested_ten_are_kept(server: LlmServer, generate: Callable[..., Any]) -> None:

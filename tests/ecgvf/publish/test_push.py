@@ -302,6 +302,18 @@ def test_missing_wrong_and_read_only_tokens_are_refused(
     with pytest.raises(HubError, match="write access"):
         push(run)
     assert not hub.repos
+    use_hub(tmp_path / "hf5", monkeypatch, token="hf_read_only")
+    monkeypatch.setattr("ecgvf.publish.push.write_parquet", lambda *_, **__: pytest.fail("prepared"))
+    for repo in (None, REPO):
+        with pytest.raises(HubError, match="the token of owner is read-only: create one with write access"):
+            push(run, repo)
+
+
+def test_a_fine_grained_token_is_refused_only_by_what_it_may_not_do(
+    run: ConceptRun, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_hub(tmp_path / "hf2", monkeypatch, token="hf_fine")
+    assert push(run, None) == "1.0.0" and "owner/ecgvf" in hub.repos
 
 
 def test_without_a_network_a_push_fails_at_once(run: ConceptRun, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
