@@ -56,6 +56,39 @@ def table_rows(facts: JSON, method: str, results: Sequence[CellResult], *, with_
     return rows
 
 
+def difference_rows(facts: JSON, method: str, first: CellResult, second: CellResult) -> list[JSON]:
+    """The rows ``<figure>_difference`` of ``method``: the cell ``second`` − ``first``, a cell of another recipe with
+    the same seeds, paired by prompt and seed and in the groups of ``first``.
+
+    Only figures of the concept's main prompts and of the retained concepts, as two adapters may share no other images.
+    """
+    after = selected(first.outcomes, "after", _is_main)
+    groups, known = {each.concept: each.group for each in after}, {each.task for each in after}
+    others = selected(second.outcomes, "after", lambda each: _is_main(each) and each.task in known)
+    shared = {each.task for each in others}
+    outcomes = [
+        *(replace(each, condition="before") for each in after if each.task in shared),
+        *(replace(each, group=groups[each.concept]) for each in others),
+    ]
+    limits = figures.thresholds([*first.original, *first.outcomes])
+    rows = [
+        *figures.replacement(outcomes, limits),
+        *figures.scene(outcomes),
+        *figures.retention_by_group(outcomes, limits),
+        *figures.retention_by_concept(outcomes),
+    ]
+    facts = {**facts, **_seeds([second])}
+    return [
+        _row({**facts, **_shape(row), "figure": f"{row.figure}_difference"}, method, row.wording, row.change)
+        for row in rows
+        if row.change.n
+    ]
+
+
+def _is_main(outcome: Outcome) -> bool:
+    return outcome.sample == "main"
+
+
 def pooled(cells: Iterable[tuple[Sequence[Outcome], Sequence[Outcome]]]) -> list[Outcome]:
     """The outcomes of all ``cells``, (before erasing and of the ceiling, after erasing), in the groups of after.
 
@@ -131,12 +164,16 @@ def _seeds(results: Sequence[CellResult]) -> JSON:
 
 
 def _rows(row: FigureRow, method: str, facts: JSON) -> Iterator[JSON]:
-    shape = {key: getattr(row, key) for key in ("figure", "group", "phrases", "guidance", "temperature", "judge")}
+    shape = _shape(row)
     for name, figure in (("original", row.before), (method, row.after), ("ceiling", row.ceiling)):
         if figure is not None and figure.n:
             yield _row({**facts, **shape}, name, row.wording, figure)
     if row.change.n:
         yield _row({**facts, **shape, "figure": f"{row.figure}_change"}, method, row.wording, row.change)
+
+
+def _shape(row: FigureRow) -> JSON:
+    return {key: getattr(row, key) for key in ("figure", "group", "phrases", "guidance", "temperature", "judge")}
 
 
 def _row(facts: JSON, recipe: str, wording: str, figure: Figure) -> JSON:

@@ -152,6 +152,11 @@ class SuiteSpec(_Part):
         return self.writers == "offline" or (self.writers is None and self.model == NANO)
 
     @property
+    def reference(self) -> str:
+        """The recipe that other methods are compared with: the one that has goals, else the first."""
+        return self.goals if self.goals is not None else self.recipes[0]
+
+    @property
     def store_folder(self) -> Path:
         """Where pairs, images and adapters are kept."""
         return self.store if self.store is not None else Path("suites") / self.name / "store"

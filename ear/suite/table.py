@@ -16,7 +16,7 @@ import pyarrow as pa
 from ear.suite.cells import Cell
 from ear.suite.leaderboard import MISSING, leaderboard
 from ear.suite.openings import count_openings
-from ear.suite.rows import drop_repeated_ceiling, drop_repeated_references, missing_row, table_rows
+from ear.suite.rows import difference_rows, drop_repeated_ceiling, drop_repeated_references, missing_row, table_rows
 from ear.suite.suite import Suite
 from ear.tables import csv_bytes, write_parquet
 from ecgvf.core import console
@@ -93,17 +93,30 @@ def _versions(finished: Sequence[JSON]) -> list[JSON]:
 def _rows(suite: Suite, concept: str, method: str, known: KnownRows) -> list[JSON]:
     """The rows of the finished cells of a concept and method, and a row of those that are missing."""
     cells = suite.cells_of(concept, method)
-    finished = [cell for cell in cells if suite.facts(cell) is not None]
-    missing = [cell for cell in cells if cell not in finished]
-    full = [cell for cell in finished if cell.figures == "full"]
-    if full:  # it measures what the first cell does, and more
-        finished = [*full, *(cell for cell in finished if cell not in (cells[0], *full))]
-    if finished and tuple(finished) not in known:
+    finished = _finished(suite, concept, method)
+    missing = [cell for cell in cells if suite.facts(cell) is None]
+    reference = suite.spec.reference
+    compared = _finished(suite, concept, reference)[:1] if method != reference else []
+    key = (*finished, *compared)
+    if finished and key not in known:
         cell_results = [result for cell in finished if (result := suite.cell_result(cell)) is not None]
         facts = {"concept": concept, "model": suite.spec.model, "split": suite.spec.split}
-        known[tuple(finished)] = table_rows(facts, method, cell_results, with_goals=method == suite.spec.goals)
+        known[key] = table_rows(facts, method, cell_results, with_goals=method == suite.spec.goals)
+        for cell in compared:
+            same_seeds = replace(cell, recipe=method, figures="default") == replace(finished[0], figures="default")
+            if same_seeds and (first := suite.cell_result(cell)) is not None:
+                known[key] += difference_rows(facts, method, first, cell_results[0])
     unmeasured = [missing_row(suite.spec, concept, method, missing)] if missing else []
-    return [*known.get(tuple(finished), []), *unmeasured]
+    return [*known.get(key, []), *unmeasured]
+
+
+def _finished(suite: Suite, concept: str, method: str) -> list[Cell]:
+    """The finished cells of a concept and method; the full figures replace those of the first cell, which they have."""
+    cells = suite.cells_of(concept, method)
+    finished = [cell for cell in cells if suite.facts(cell) is not None]
+    if full := [cell for cell in finished if cell.figures == "full"]:
+        return [*full, *(cell for cell in finished if cell not in (cells[0], *full))]
+    return finished
 
 
 def write_results(suite: Suite, content: JSON) -> None:

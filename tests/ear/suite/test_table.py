@@ -57,6 +57,27 @@ def test_the_columns_of_every_row_are_in_the_order_of_the_schema(tmp_path: Path)
     assert {tuple(row) for row in results(suite, "")["rows"]} == {tuple(SCHEMA.names)}
 
 
+def test_other_recipes_are_compared_with_the_one_that_has_goals_prompt_by_prompt(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path, recipes=("paper", "on-policy"), goals="on-policy")
+    keep(suite, cell_result(0, 0, 9, "paper"))
+    assert not [row for row in results(suite, "")["rows"] if row["figure"].endswith("_difference")]
+    keep(suite, cell_result(0, 0, 3, "on-policy"))
+    rows = [row for row in results(suite, "")["rows"] if row["figure"].endswith("_difference")]
+    assert {row["recipe"] for row in rows} == {"paper"}
+    found = {(row["figure"], row["group"]): row for row in rows}
+    present = found["concept_present_difference", "concept"]
+    assert (present["value"], present["n"], present["run_seeds"], present["training_seeds"]) == (0.5, 12, [0], [0])
+    assert present["low"] > 0  # 6 of 12 prompts differ, all in one direction
+    assert found["retention_difference", "castle"]["value"] == found["retention_difference", "pooled"]["value"] == 0.0
+
+
+def test_cells_of_other_seeds_are_not_compared(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path, recipes=("paper", "on-policy"), goals="on-policy", training_seeds=(0, 1))
+    keep(suite, cell_result(0, 0, 9, "paper"))
+    keep(suite, cell_result(0, 1, 3, "on-policy"))
+    assert not [row for row in results(suite, "")["rows"] if row["figure"].endswith("_difference")]
+
+
 def test_a_ratio_has_the_judges_of_its_share() -> None:
     rows = table_rows("church", "paper", [cell_result(0, 0, 0)])
     judges = {(row["figure"], row["group"]): row["judge"] for row in rows}
