@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import ecgvf.build
-from ecgvf.core import concepts
+from ecgvf.core import concepts, console
 from ecgvf.core.concepts import Concept, SurrogateChoice
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.pytorch import import_pytorch
@@ -35,6 +35,7 @@ from ecgvf.pairs.default_counts import (
     TEST_PROMPTS,
     VALIDATION_PROMPTS,
 )
+from ecgvf.pairs.neighbours import neighbour_warnings
 from ecgvf.status import stage_summaries
 from ecgvf.world.domain import NANO
 
@@ -72,9 +73,15 @@ class Run(ConceptRun):
 
     @classmethod
     def from_definition(cls, concept: str | None = None, store: Store | str | Path | None = None) -> Self:
-        """The run of a concept as it ships, or as its YAML file is now; None is the last one as ``store`` keeps it."""
+        """The run of a concept as it ships, or as its YAML file is now; None is the last one as ``store`` keeps it.
+
+        Warns of a neighbour that nobody knows, if Janus-nano renders the concept.
+        """
         if concept is not None:
-            return cls(concepts.find(concept), store)
+            defined = concepts.find(concept)
+            for warning in neighbour_warnings(defined):
+                console.warn(warning)
+            return cls(defined, store)
         opened = Store.of(store)
         return cls.load(opened.last_concept("name a concept with --concept: `ecgvf concepts` lists them"), opened)
 

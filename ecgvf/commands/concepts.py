@@ -45,8 +45,11 @@ def explain_concept(
 ) -> None:
     """Explain a concept, and how each of its fields is used."""
     from ecgvf.core.concepts import find
+    from ecgvf.pairs.neighbours import neighbour_warnings
 
     concept = find(name)
+    for warning in neighbour_warnings(concept):
+        console.warn(warning)
     labels, near = (
         "\n".join(f"{label_set}: {', '.join(labels)}" for label_set, labels in sets.items())
         for sets in (concept.judge_labels, concept.near_labels)
