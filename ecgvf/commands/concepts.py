@@ -44,10 +44,14 @@ def explain_concept(
     as_json: JsonOption = False,
 ) -> None:
     """Explain a concept, and how each of its fields is used."""
-    from ecgvf.core.concepts import find
+    from ecgvf.core.concepts import find, names
+    from ecgvf.judges.label_sets import check_labels
     from ecgvf.pairs.neighbours import neighbour_warnings
 
     concept = find(name)
+    if name not in names():  # tests check those that ship
+        with console.status("checking its labels"):
+            check_labels(concept)
     for warning in neighbour_warnings(concept):
         console.warn(warning)
     labels, near = (
