@@ -213,6 +213,7 @@ def test_a_dry_run_needs_no_key(
         (["--writers", "gpt", "--split", "test", "--iterations", "2"], "--count N"),
         (["--writers", "gpt", "--split", "train", "--count", "5"], "counted by --pairs"),
         (["--writers", "offline", "--split", "train", "--count", "5"], "counted by --pairs"),
+        (["--writers", "offline", "--count", "5"], "--split test --count 5"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
