@@ -182,16 +182,17 @@ def _generate_with_llms(
 
     _check_counts(amount)
     split = amount.split or "train"
-    plans = plan_generation(
-        run.concept,
-        writers,
-        split=split,
-        surrogate_choice=writing.surrogates,
-        templates=writing.templates,
-        batch=amount.batch,
-        **amount.counts,
-    )
-    estimates = estimate_costs(plans, open_ledger(run, plans), fresh=amount.fresh)
+    with console.status("planning the calls"):
+        plans = plan_generation(
+            run.concept,
+            writers,
+            split=split,
+            surrogate_choice=writing.surrogates,
+            templates=writing.templates,
+            batch=amount.batch,
+            **amount.counts,
+        )
+        estimates = estimate_costs(plans, open_ledger(run, plans), fresh=amount.fresh)
     if amount.dry_run:
         output.print_dry_run(plans, estimates, writing.budget)
         return None
