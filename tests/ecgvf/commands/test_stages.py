@@ -52,6 +52,10 @@ def test_render_filter_status_in_words(model: str) -> None:
     assert result.exit_code == 0
     for part in ("pairs", "pictures", "verdicts", "acceptance", "current", "target_absent"):
         assert part in result.stdout
+    cells = [line.split("│")[3].strip() for line in result.stdout.splitlines() if line.startswith("│")]
+    written = ["3 pairs", "0 validation prompts", "2 test prompts"]
+    accepted = ["1 of 3 pairs", "0 of 0 validation prompts", "1 of 2 test prompts"]
+    assert cells == [*written, "8 images", "concept seen in 4 of 8 images", *accepted]
 
 
 @pytest.mark.usefixtures("scripted_judge")
