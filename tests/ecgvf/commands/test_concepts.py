@@ -69,6 +69,14 @@ def test_a_new_concept_is_written_here_where_no_file_is_named(tmp_path: Path, mo
     assert (tmp_path / "lighthouse.yaml").is_file()
 
 
+def test_a_new_concept_in_json_and_in_place_of_one_that_ships(tmp_path: Path) -> None:
+    file = str(tmp_path / "mine.yaml")
+    result = runner.invoke(app, ["concepts", "new", "church", "--to", file, "--json"])
+    assert json.loads(result.stdout) == {"concept": "church", "kind": "object", "file": file}
+    assert f"warning a concept 'church' ships: --concept church is that one, --concept {file} is yours" in result.stderr
+    assert runner.invoke(app, ["concepts", "new", "mine", "--to", f"{file}.yaml"]).stderr == ""
+
+
 @pytest.mark.parametrize("name", ["file/lighthouse.yaml", "x" * 300])
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
