@@ -15,6 +15,7 @@ from ecgvf.core.errors import WriterError
 from ecgvf.core.pytorch import import_pytorch
 from ecgvf.core.records import Acceptance, PromptPair
 from ecgvf.core.run import ConceptRun
+from ecgvf.core.sampling import check_sampling
 from ecgvf.core.seeds import check_seed
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.filter.acceptance import FilterResult
@@ -128,6 +129,7 @@ def build(
     """
     writers = writers if writers is not None else [OfflineRounds(OfflineWriter())]
     check_seed(seed)
+    check_sampling(guidance, None)
     _check_counts(rounds, validation, tests)
     import_pytorch()
     from ecgvf.janus import load
@@ -141,7 +143,6 @@ def build(
     judge = open_judge(run.concept, model, judge, replace(options or JudgeOptions(), device=device))
     encoder = open_encoder(bounds or Bounds(), device)
     janus = load(model, device=device, dtype=dtype)
-    janus.sampling.override(guidance, None)  # checks its range
 
     def filter_pairs(pairs: StageSet) -> StageSet:
         # Until the rounds are merged, nothing becomes current: a killed build leaves no single round as the dataset.

@@ -22,6 +22,7 @@ from ecgvf.core.errors import SettingsError
 from ecgvf.core.pytorch import import_pytorch
 from ecgvf.core.records import Split
 from ecgvf.core.run import ConceptRun
+from ecgvf.core.sampling import check_sampling
 from ecgvf.core.seeds import check_seed
 from ecgvf.core.stage_set import StageSet
 from ecgvf.core.store import Store
@@ -199,9 +200,11 @@ class Run(ConceptRun):
         ``set_id`` is the start of a pairs set's fingerprint. ``engine`` says where the workers are, such as
         ``ecgvf.engine.cluster.RayEngine()``.
 
-        Raises ``StageMissing`` without pairs, ``ModelError``, ``ConceptError`` for a concept that nano cannot render.
+        Raises ``StageMissing`` without pairs, ``ModelError``, ``ConceptError`` for a concept that nano cannot render,
+        ``SettingsError`` for a value out of range.
         """
         check_seed(seed)
+        check_sampling(guidance, temperature)
         import_pytorch()
         from ecgvf.render import render
 
