@@ -94,22 +94,32 @@ def import_pairs(
         summary[split] = tally(written)
     stage_set.finish(summary)
     run.store.remember(run.concept)
+    return _result(stage_set, len(table.rows) - len(rows), imported, records, training)
+
+
+def _result(
+    stage_set: StageSet,
+    left_out: int,
+    imported: Sequence[PromptPair],
+    records: Sequence[PromptPair],
+    training: PromptIndex,
+) -> ImportResult:
+    """The result; ``records`` are those ``imported``, with near duplicates of ``training`` prompts rejected."""
     warnings: Counter[str] = Counter()
     rejected: Counter[str] = Counter()
     examples: dict[str, str] = {}
-    for row, record in zip(imported, records, strict=True):
-        prompts = " | ".join(prompt for _, prompt in record.prompts())
+    for before, record in zip(imported, records, strict=True):
+        example = " | ".join(prompt for _, prompt in record.prompts())
         if record.reason is None:
-            for warning in _warnings(run.concept, record, training):
-                warnings[warning] += 1
-                examples.setdefault(warning, prompts)
+            found, faults = warnings, _warnings(stage_set.run.concept, record, training)
+        elif before.reason is None:
+            found, faults = rejected, [f"the {record.split} prompt is like a training prompt"]
         else:
-            near = row.reason is None
-            fault = f"the {record.split} prompt is like a training prompt" if near else record.reason
-            rejected[fault] += 1
-            examples.setdefault(fault, prompts if near else str(record.detail))
-    left_out, faults = len(table.rows) - len(rows), [dict(each.most_common()) for each in (warnings, rejected)]
-    return ImportResult(stage_set, left_out, *faults, examples)
+            found, faults, example = rejected, [record.reason], str(record.detail)
+        for fault in faults:
+            found[fault] += 1
+            examples.setdefault(fault, example)
+    return ImportResult(stage_set, left_out, dict(warnings.most_common()), dict(rejected.most_common()), examples)
 
 
 def named_concept(table: PromptTable) -> str | None:
