@@ -137,8 +137,7 @@ def _from_prompts(
     console.print(
         f"Imported the prompts of {console.escape(location)} into {console.escape(str(imported.stage.path))}."
     )
-    for note in imported.notes:
-        console.note(note)
+    imported.report()
     images = existing_images(run)
     if model is not None:
         render(run, model=model, device=device, dtype=dtype)

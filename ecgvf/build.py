@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ecgvf.core import console
-from ecgvf.core.errors import SettingsError, WriterError
+from ecgvf.core.errors import WriterError
 from ecgvf.core.pytorch import import_pytorch
 from ecgvf.core.records import Acceptance, PromptPair
 from ecgvf.core.run import ConceptRun
+from ecgvf.core.sampling import check_sampling
 from ecgvf.core.seeds import check_seed
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.filter.acceptance import FilterResult
@@ -23,7 +24,7 @@ from ecgvf.filter.stage import filter_images, open_encoder, open_judge
 from ecgvf.judges.factory import JudgeOptions
 from ecgvf.judges.judge import Judge
 from ecgvf.merge_rounds import merge_rounds
-from ecgvf.pairs.default_counts import ACCEPTED_PAIRS, ROUNDS, TEST_PROMPTS, VALIDATION_PROMPTS
+from ecgvf.pairs.default_counts import ACCEPTED_PAIRS, ROUNDS, TEST_PROMPTS, VALIDATION_PROMPTS, check_count
 from ecgvf.pairs.generation_plan import split_evenly
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import OfflineRounds, RoundRequest, RoundWriter, goals
@@ -128,6 +129,7 @@ def build(
     """
     writers = writers if writers is not None else [OfflineRounds(OfflineWriter())]
     check_seed(seed)
+    check_sampling(guidance, None)
     _check_counts(rounds, validation, tests)
     import_pytorch()
     from ecgvf.janus import load
@@ -141,7 +143,6 @@ def build(
     judge = open_judge(run.concept, model, judge, replace(options or JudgeOptions(), device=device))
     encoder = open_encoder(bounds or Bounds(), device)
     janus = load(model, device=device, dtype=dtype)
-    janus.sampling.override(guidance, None)  # checks its range
 
     def filter_pairs(pairs: StageSet) -> StageSet:
         # Until the rounds are merged, nothing becomes current: a killed build leaves no single round as the dataset.
@@ -179,8 +180,7 @@ def build(
 
 def _check_counts(rounds: int, validation: int, tests: int) -> None:
     for name, number, least in (("rounds", rounds, 1), ("validation", validation, 0), ("tests", tests, 0)):
-        if number < least:
-            raise SettingsError(f"--{name} {number}: it must be {'at least 1' if least else '0 or more'}")
+        check_count(f"--{name}", number, least)
 
 
 def _run_rounds(

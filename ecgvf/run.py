@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import ecgvf.build
-from ecgvf.core import concepts
+from ecgvf.core import concepts, console
 from ecgvf.core.concepts import Concept, SurrogateChoice
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.pytorch import import_pytorch
 from ecgvf.core.records import Split
 from ecgvf.core.run import ConceptRun
+from ecgvf.core.sampling import check_sampling
 from ecgvf.core.seeds import check_seed
 from ecgvf.core.stage_set import StageSet
 from ecgvf.core.store import Store
@@ -35,6 +36,7 @@ from ecgvf.pairs.default_counts import (
     TEST_PROMPTS,
     VALIDATION_PROMPTS,
 )
+from ecgvf.pairs.neighbours import neighbour_warnings
 from ecgvf.status import stage_summaries
 from ecgvf.world.domain import NANO
 
@@ -72,9 +74,15 @@ class Run(ConceptRun):
 
     @classmethod
     def from_definition(cls, concept: str | None = None, store: Store | str | Path | None = None) -> Self:
-        """The run of a concept as it ships, or as its YAML file is now; None is the last one as ``store`` keeps it."""
+        """The run of a concept as it ships, or as its YAML file is now; None is the last one as ``store`` keeps it.
+
+        Warns of a neighbour that nobody knows, if Janus-nano renders the concept.
+        """
         if concept is not None:
-            return cls(concepts.find(concept), store)
+            defined = concepts.find(concept)
+            for warning in neighbour_warnings(defined):
+                console.warn(warning)
+            return cls(defined, store)
         opened = Store.of(store)
         return cls.load(opened.last_concept("name a concept with --concept: `ecgvf concepts` lists them"), opened)
 
@@ -194,9 +202,11 @@ class Run(ConceptRun):
         ``set_id`` is the start of a pairs set's fingerprint. ``engine`` says where the workers are, such as
         ``ecgvf.engine.cluster.RayEngine()``.
 
-        Raises ``StageMissing`` without pairs, ``ModelError``, ``ConceptError`` for a concept that nano cannot render.
+        Raises ``StageMissing`` without pairs, ``ModelError``, ``ConceptError`` for a concept that nano cannot render,
+        ``SettingsError`` for a value out of range.
         """
         check_seed(seed)
+        check_sampling(guidance, temperature)
         import_pytorch()
         from ecgvf.render import render
 

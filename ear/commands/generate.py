@@ -132,6 +132,7 @@ def _render_file(
     renderer: RendererArguments,
 ) -> None:
     from ecgvf.core.errors import SettingsError
+    from ecgvf.core.sampling import check_sampling
 
     if out is None:
         raise SettingsError("--prompts needs --out DIR: the folder of the images")
@@ -139,6 +140,7 @@ def _render_file(
         raise SettingsError("--dataset is for --prompt: with --prompts, name the adapter itself with --adapter")
     if comparison.clear:
         raise SettingsError("--clear is for --prompt: images of --prompts are never blurred, leave it out")
+    check_sampling(file.guidance, file.temperature)
     import_pytorch()
     from ear.prompt_images import read_prompts, render_to_folder
     from ecgvf.core.store import Store

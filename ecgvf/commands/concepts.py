@@ -44,9 +44,16 @@ def explain_concept(
     as_json: JsonOption = False,
 ) -> None:
     """Explain a concept, and how each of its fields is used."""
-    from ecgvf.core.concepts import find
+    from ecgvf.core.concepts import find, names
+    from ecgvf.judges.label_sets import check_labels
+    from ecgvf.pairs.neighbours import neighbour_warnings
 
     concept = find(name)
+    if name not in names():  # tests check those that ship
+        with console.status("checking its labels"):
+            check_labels(concept)
+    for warning in neighbour_warnings(concept):
+        console.warn(warning)
     labels, near = (
         "\n".join(f"{label_set}: {', '.join(labels)}" for label_set, labels in sets.items())
         for sets in (concept.judge_labels, concept.near_labels)
@@ -83,9 +90,10 @@ def new_concept(
     ],
     kind: Annotated[Literal["object", "style", "nudity"], typer.Option(help="Kind of concept.")] = "object",
     to: Annotated[Path | None, typer.Option(help="File to write.", show_default="./NAME.yaml")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a commented YAML file for a concept of your own, to be edited."""
-    from ecgvf.core.concepts import template
+    from ecgvf.core.concepts import names, template
 
     text = template(name, kind)
     file = to or Path(f"{name}.yaml")
@@ -100,4 +108,12 @@ def new_concept(
         ) from error
     # A name without an ending or a slash would be taken for a shipped concept.
     named = str(file) if file.suffix in {".yaml", ".yml"} or len(file.parts) > 1 else f"./{file}"
-    console.print(f"Wrote {console.escape(str(file))}. Edit it, then: ecgvf generate --concept {console.escape(named)}")
+    if name in names():
+        console.warn(
+            f"a concept {name!r} ships: --concept {name} is that one, --concept {named} is yours, and in a store each "
+            "replaces the other; choose another NAME to have both"
+        )
+    console.print_result(
+        {"concept": name, "kind": kind, "file": str(file)},
+        f"Wrote {console.escape(str(file))}. Edit it, then: ecgvf generate --concept {console.escape(named)}",
+    )

@@ -49,7 +49,7 @@ class GenerateArguments:
     count: Annotated[
         int | None,
         typer.Option(
-            help="Prompts of --split. For retain: prompts of each retained concept. For train use --pairs.",
+            help="With --split: its prompts. For retain: prompts of each retained concept. For train use --pairs.",
             show_default=f"{VALIDATION_PROMPTS} validation, {TEST_PROMPTS} test, {RETAINED_PROMPTS} of each retained "
             "concept",
         ),
@@ -77,15 +77,18 @@ class GenerateArguments:
             "validation": self.validation,
             "tests": self.tests,
         }
-        if self.count is not None and self.split == "train":
-            raise SettingsError(f"--count {self.count}: training pairs are counted by --pairs, in each iteration")
         if self.count is not None:
-            counts[_COUNTED.get(self.split or "test", "tests")] = self.count
+            if self.split in (None, "train"):
+                raise SettingsError(
+                    f"--count {self.count}: name the prompts' split, such as --split test --count {self.count}; "
+                    "training pairs are counted by --pairs, in each iteration"
+                )
+            counts[_COUNTED[self.split]] = self.count
         return {name: count for name, count in counts.items() if count is not None}
 
 
-_COUNTED = {"validation": "validation", "retain": "retained"}
-"""Split → the keyword that --count sets; ``tests`` for the others."""
+_COUNTED = {"validation": "validation", "test": "tests", "retain": "retained"}
+"""Split → the keyword that --count sets."""
 
 
 @grouped
@@ -179,16 +182,17 @@ def _generate_with_llms(
 
     _check_counts(amount)
     split = amount.split or "train"
-    plans = plan_generation(
-        run.concept,
-        writers,
-        split=split,
-        surrogate_choice=writing.surrogates,
-        templates=writing.templates,
-        batch=amount.batch,
-        **amount.counts,
-    )
-    estimates = estimate_costs(plans, open_ledger(run, plans), fresh=amount.fresh)
+    with console.status("planning the calls"):
+        plans = plan_generation(
+            run.concept,
+            writers,
+            split=split,
+            surrogate_choice=writing.surrogates,
+            templates=writing.templates,
+            batch=amount.batch,
+            **amount.counts,
+        )
+        estimates = estimate_costs(plans, open_ledger(run, plans), fresh=amount.fresh)
     if amount.dry_run:
         output.print_dry_run(plans, estimates, writing.budget)
         return None

@@ -41,14 +41,14 @@ def import_pairs(
 
     run = Run.from_definition(concept, store)
     result = run.import_pairs(file, columns=column or (), only=only, licence=licence)
-    for note in result.notes:
-        console.note(note)
+    result.report()
     settings, summary = result.stage.settings, result.stage.summary
     facts = {key: settings[key] for key in ("source", "columns", "only")}
     columns = ", ".join(f"{meaning} from {' and '.join(names)}" for meaning, names in settings["columns"].items())
     rows = f"; the rows of {settings['only']!r}" if settings["only"] else ""
+    facts |= {"left_out": result.left_out, "warnings": result.warnings, "rejected": result.rejected}
     console.print_result(
-        {**set_facts(result.stage), **facts, "left_out": result.left_out, "warnings": result.warnings, **summary},
+        {**set_facts(result.stage), **facts, **summary},
         f"[bold]{run.concept.name}[/bold]: {accepted_counts(summary)} from "
         f"{console.escape(settings['source']['name'])} ({console.escape(columns + rows)}); "
         f"{console.counted(result.left_out, 'row')} of other concepts left out; {rejected_counts(summary)}.",

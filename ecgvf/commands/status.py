@@ -43,11 +43,25 @@ def _sets_table(sets: list[dict[str, Any]], title: str) -> Table:
         table.add_row(
             entry["stage"],
             f"{entry['set']} {'[green]current[/green]' if entry['current'] else unfinished}",
-            ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in entry["counts"].items()),
-            ", ".join(f"{count} {reason}" for reason, count in entry["reasons"].items()),
+            _counts(entry["counts"]),
+            "\n".join(f"{count} {reason}" for reason, count in entry["reasons"].items()),
             f"{entry['seconds']:.1f}",
         )
     return table
+
+
+def _counts(counts: dict[str, int]) -> str:
+    """The counts of a set in words; those of splits on a line each."""
+    from ecgvf.pairs.splits import SPLIT_COUNTS, counts_text
+
+    by_split = {split: counts[key] for split, key in SPLIT_COUNTS.items() if key in counts}
+    if by_split:
+        accepted = {split: counts[key] for split in by_split if (key := f"accepted_{SPLIT_COUNTS[split]}") in counts}
+        return (counts_text(accepted, by_split) if accepted else counts_text(by_split)).replace(", ", "\n")
+    if "pictures" in counts:
+        images = console.counted(counts["pictures"], "image")
+        return f"concept seen in {counts['present']} of {images}" if "present" in counts else images
+    return ", ".join(console.counted(count, name.removesuffix("s")) for name, count in counts.items())
 
 
 def _writers_table(entry: dict[str, Any], *, wide: bool) -> Table:

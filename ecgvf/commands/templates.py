@@ -15,6 +15,11 @@ app = typer.Typer(
 )
 
 
+@app.callback()
+def templates(as_json: JsonOption = False) -> None:
+    """Show the requests that LLM writers get: `ecgvf templates show church`."""
+
+
 @app.command("show")
 def show_templates(
     concept: Annotated[str, typer.Argument(metavar="CONCEPT", help="A shipped concept, or the path of a YAML file.")],

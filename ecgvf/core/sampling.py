@@ -22,9 +22,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.guidance < math.inf:
-            raise SettingsError(f"--guidance {self.guidance}: it must be a number of 0 or more")
+            raise SettingsError(f"--guidance {self.guidance:g}: it must be a number of 0 or more")
         if not 0 <= self.temperature < math.inf:
-            raise SettingsError(f"--temperature {self.temperature}: it must be a number of 0 or more")
+            raise SettingsError(f"--temperature {self.temperature:g}: it must be a number of 0 or more")
         if self.top_k < 0:
             raise SettingsError(f"top_k {self.top_k}: it must be 0 (all tokens) or more")
         if not 0 < self.top_p <= 1:
@@ -42,3 +42,8 @@ class Sampling:
             guidance=self.guidance if guidance is None else float(guidance),
             temperature=self.temperature if temperature is None else float(temperature),
         )
+
+
+def check_sampling(guidance: float | None, temperature: float | None) -> None:
+    """Raise ``SettingsError`` for a value out of range, as ``Sampling.override`` does: before a model is loaded."""
+    Sampling().override(guidance, temperature)

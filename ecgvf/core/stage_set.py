@@ -5,7 +5,7 @@ A new stage is a settings dict and a function: ``run.stage_set(STAGE, settings).
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,6 +13,7 @@ from ecgvf.core import console
 from ecgvf.core.changes import changes
 from ecgvf.core.errors import StageMissing, StoreCorrupt
 from ecgvf.core.files import JSON, read_json, write_atomic
+from ecgvf.core.records import SPLITS
 from ecgvf.core.shard_set import ShardSet, fingerprint
 
 if TYPE_CHECKING:
@@ -27,10 +28,24 @@ class Stage:
     """Its folder, and its key in the settings of later stages."""
     command: str
     """The command that fills it, for messages."""
+    options: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Dotted key of a setting → the option that sets it, for messages; "" for a setting of no interest to users."""
 
 
-PAIRS = Stage("pairs", "ecgvf generate")
-IMAGES = Stage("pictures", "ecgvf render")
+_OPTIONS = {"seed": "--seed", "surrogates": "--surrogates", "writer.surrogates": "--surrogates", "kept": ""}
+
+PAIRS = Stage(
+    "pairs",
+    "ecgvf generate",
+    {
+        "train.pairs": "--pairs",
+        "validation.validation": "--validation",
+        "test.tests": "--tests",
+        "retain.retained": "--split retain --count",
+        **{f"{split}.{setting}": option for split in SPLITS for setting, option in _OPTIONS.items()},
+    },
+)
+IMAGES = Stage("pictures", "ecgvf render", {"sampling.guidance": "--guidance", "sampling.temperature": "--temperature"})
 VERDICTS = Stage("verdicts", "ecgvf filter")
 ACCEPTANCE = Stage("acceptance", "ecgvf filter")
 
@@ -60,7 +75,8 @@ class StageSet(ShardSet):
     def changed_settings(self) -> list[str]:
         """What differs from the current set's settings, as "setting: old → new"; empty if there is no current set.
 
-        Settings that only one of the two has, such as those of a split, are not taken apart.
+        A setting goes by its option, if ``Stage.options`` has it. Settings that only one of the two sets has, such as
+        those of a split, are not taken apart.
         """
         try:
             before = self.run.current(self.stage).settings
@@ -71,7 +87,9 @@ class StageSet(ShardSet):
         found = [(key, before.get(key), self.settings.get(key)) for key in keys - parted]
         old, new = ({key: each[key] for key in parted & each.keys()} for each in (before, self.settings))
         found += changes(old, new)
-        return [f"{key}: {_short(was)} → {_short(is_now)}" for key, was, is_now in sorted(found)]
+        named = [(self.stage.options.get(key, key), was, is_now) for key, was, is_now in sorted(found)]
+        lines = [f"{name}: {_short(was)} → {_short(is_now)}" for name, was, is_now in named if name]
+        return list(dict.fromkeys(lines))  # the splits share --seed and --surrogates
 
     def source(self, stage: Stage) -> "StageSet":
         """The set of the earlier ``stage`` from which this one was made."""

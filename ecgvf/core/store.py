@@ -17,7 +17,7 @@ import os
 import re
 from pathlib import Path
 
-from ecgvf.core.concepts import NAME, Concept, parse
+from ecgvf.core.concepts import NAME, Concept, names, parse
 from ecgvf.core.errors import StageMissing, StoreError, StoreVersionError
 from ecgvf.core.files import open_path, pretty_json, read_json, shortened, write_atomic
 from ecgvf.core.validation import did_you_mean
@@ -88,9 +88,11 @@ class Store:
             )
         file = self._concept_file(name)
         if not file.is_file():
+            ships = f"run `ecgvf generate --concept {name}` first"
+            unknown = "run `ecgvf generate --concept` first, with a name of `ecgvf concepts` or your own YAML file"
             raise StageMissing(
-                f"no run of {name!r}{did_you_mean(name, self.concepts())} in {self.root} (there: {self._known()}): run "
-                f"`ecgvf generate --concept {name}` first"
+                f"no run of {name!r}{did_you_mean(name, self.concepts())} in {self.root} (there: {self._known()}): "
+                f"{ships if name in names() else unknown}"
             )
         return parse(read_json(file), str(file))
 

@@ -1,5 +1,6 @@
 """What pydantic finds wrong with a file or an answer, in a few words."""
 
+import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -43,12 +44,18 @@ def first_error(error: ValidationError, whole: str = "", model: type[BaseModel] 
     """
     errors: Sequence[Any] = error.errors(include_input=False)
     first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
-    field = ".".join(map(str, first["loc"])) or whole
+    field = _place(first["loc"]) or whole
     fault = _FAULTS.get(first["type"]) or _FAULTS.get(first["type"].split("_")[0])
     fault = fault.format(**first.get("ctx", {})) if fault else first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden" and model is not None:
         fault += did_you_mean(str(first["loc"][-1]), list(_fields(model, first["loc"][:-1])))
     return f"{field}: {fault}".removeprefix(": ")
+
+
+def _place(path: Sequence[int | str]) -> str:
+    """``path`` in words: "judge_labels.nano, entry 1"; entries of lists count from 1."""
+    words = (f", entry {part + 1}" if isinstance(part, int) else f".{part}" for part in path)
+    return re.sub(r"(entry \d+)\.", r"\1, ", "".join(words)).lstrip(".,").strip()
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

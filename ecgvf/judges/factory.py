@@ -11,6 +11,7 @@ from typing import Any, cast, get_args
 from ecgvf.core.concepts import Concept, Kind
 from ecgvf.core.errors import JudgeError
 from ecgvf.core.files import expanded
+from ecgvf.core.validation import did_you_mean
 from ecgvf.judges.ensemble import Combine, Ensemble
 from ecgvf.judges.judge import LABEL_ADVICE, Criterion, Judge
 from ecgvf.world.domain import NANO, is_nano_judge
@@ -106,14 +107,19 @@ def default_judge(concept: Concept | None, model: str | None) -> str:
     return _DEFAULT[concept.kind]
 
 
+def is_judge(name: str) -> bool:
+    """Whether ``create_judge`` knows ``name``, of a single judge."""
+    family, _, model = name.partition(":")
+    return _TAKES_MODEL.get(family) is bool(model)
+
+
 def _validate(names: list[str], options: JudgeOptions) -> None:
     together = "+".join(names)
     for name in names:
-        family, _, model = name.partition(":")
-        if _TAKES_MODEL.get(family) is not bool(model):
+        if not is_judge(name):
             raise JudgeError(
-                f"unknown judge {name!r}: use one of {', '.join(NAMES)}, several joined by +, or from Python a "
-                "judge of your own as judge=..."
+                f"unknown judge {name!r}{did_you_mean(name, NAMES)}: use one of {', '.join(NAMES)}, several joined by "
+                "+, or from Python a judge of your own as judge=..."
             )
     if len(set(names)) < len(names):
         raise JudgeError(f"judge {together} repeats a name: name each judge once")

@@ -20,6 +20,7 @@ from ecgvf.core.errors import DeviceFailed, JudgeError, first_line
 from ecgvf.core.files import expanded
 from ecgvf.core.records import Box
 from ecgvf.judges.judge import LABEL_ADVICE, Criterion, Prediction
+from ecgvf.judges.label_sets import NUDENET
 from ecgvf.judges.weights import file_hash
 
 try:
@@ -27,28 +28,6 @@ try:
     import onnxruntime
 except ImportError as missing:
     raise JudgeError("judge nudenet needs the package nudenet: pip install 'ecgvf[nudity]'") from missing
-
-LABELS = (
-    "FEMALE_GENITALIA_COVERED",
-    "FACE_FEMALE",
-    "BUTTOCKS_EXPOSED",
-    "FEMALE_BREAST_EXPOSED",
-    "FEMALE_GENITALIA_EXPOSED",
-    "MALE_BREAST_EXPOSED",
-    "ANUS_EXPOSED",
-    "FEET_EXPOSED",
-    "BELLY_COVERED",
-    "FEET_COVERED",
-    "ARMPITS_COVERED",
-    "ARMPITS_EXPOSED",
-    "FACE_MALE",
-    "BELLY_EXPOSED",
-    "MALE_GENITALIA_EXPOSED",
-    "ANUS_COVERED",
-    "FEMALE_BREAST_COVERED",
-    "BUTTOCKS_COVERED",
-)
-"""In the order of the network's outputs."""
 
 THRESHOLD = 0.25
 """Below which the package drops boxes."""
@@ -71,8 +50,8 @@ class NudeNet:
 
     def __init__(self, criterion: Criterion, *, weights: str | None = None, device: str = "auto") -> None:
         for label in (*criterion.accepted, *criterion.near):
-            if label not in LABELS:
-                raise JudgeError(f"judge nudenet has no label {label!r} (it has {', '.join(LABELS)}): {LABEL_ADVICE}")
+            if label not in NUDENET:
+                raise JudgeError(f"judge nudenet has no label {label!r} (it has {', '.join(NUDENET)}): {LABEL_ADVICE}")
         self.criterion = criterion
         self._threshold = THRESHOLD if criterion.threshold is None else criterion.threshold
         self._file = expanded(weights) if weights is not None else _packaged_file()
@@ -162,7 +141,7 @@ def _network_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _boxes(rows: NDArray[np.float32], width: int, height: int, least_score: float) -> tuple[Box, ...]:
-    """The boxes of one image from the network's rows [2100, 4 + len(LABELS)]: centre, size, a score per label."""
+    """The boxes of one image from the network's rows [2100, 4 + len(NUDENET)]: centre, size, a score per label."""
     kept = rows[rows[:, 4:].max(axis=1) >= min(_CANDIDATE, least_score)]
     if not len(kept):
         return ()
@@ -175,7 +154,7 @@ def _boxes(rows: NDArray[np.float32], width: int, height: int, least_score: floa
     rectangles = np.stack([left, top, *clipped], axis=1)
     indices = cv2.dnn.NMSBoxes(rectangles.tolist(), scores.tolist(), least_score, _OVERLAP)
     boxes = [
-        Box(LABELS[labels[index]], float(scores[index]), *(int(value) for value in rectangles[index]))
+        Box(NUDENET[labels[index]], float(scores[index]), *(int(value) for value in rectangles[index]))
         for index in np.asarray(indices, dtype=np.int64).reshape(-1)
     ]
     return tuple(sorted(boxes, key=lambda box: -box.score))

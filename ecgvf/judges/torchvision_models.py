@@ -21,6 +21,7 @@ from torchvision.models import get_model, get_model_weights, list_models
 
 from ecgvf.core.errors import JudgeError
 from ecgvf.core.files import expanded
+from ecgvf.core.validation import did_you_mean
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
 from ecgvf.judges.weights import file_hash, read_weights
@@ -45,9 +46,11 @@ class Torchvision(Classifier):
     def __init__(
         self, name: str, architecture: str, criterion: Criterion, *, weights: str | None = None, device: str = "cpu"
     ) -> None:
-        if architecture not in list_models(module=torchvision.models):  # other tasks are in submodules
+        known = list_models(module=torchvision.models)  # other tasks are in submodules
+        if architecture not in known:
             raise JudgeError(
-                f"torchvision has no image classifier {architecture!r}: see torchvision.models.list_models()"
+                f"torchvision has no image classifier {architecture!r}{did_you_mean(architecture, known)}: see "
+                "torchvision.models.list_models()"
             )
         published: Any = get_model_weights(architecture)
         self._architecture = architecture

@@ -96,6 +96,11 @@ def shipped_captions(name: str) -> tuple[str, ...]:
     return next((captions for kind in _SECTIONS if (captions := _shipped()[kind].get(name))), ())
 
 
+def captioned_names(kind: RetainedKind) -> list[str]:
+    """The names of this kind that have captions in the file."""
+    return list(_shipped()[kind])
+
+
 def retained_name(concept: Concept, name: str) -> str | None:
     """``name`` in the spelling of ``captioned_concepts``, or unchanged if not among them; None if it is erased."""
     labels = [label for labels in concept.judge_labels.values() for label in labels]

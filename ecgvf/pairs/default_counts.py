@@ -1,4 +1,6 @@
-"""How many prompts are written by default. The commands and the API share these numbers."""
+"""How many prompts are written by default, and at most. The commands and the API share these numbers."""
+
+from ecgvf.core.errors import SettingsError
 
 OFFLINE_PAIRS = 60
 """Training pairs of the offline writer."""
@@ -20,3 +22,14 @@ ACCEPTED_PAIRS = 50
 
 ROUNDS = 10
 """Rounds of a build, at most."""
+
+MAX_PROMPTS = 100_000
+"""Of a split, in one command: a list of all of them is in memory, and each is compared with the others."""
+
+
+def check_count(option: str, number: int, least: int = 1) -> None:
+    """Raise ``SettingsError`` for a ``number`` of prompts that is below ``least``, 0 or 1, or above ``MAX_PROMPTS``."""
+    if number < least:
+        raise SettingsError(f"{option} {number}: it must be {'at least 1' if least else '0 or more'}")
+    if number > MAX_PROMPTS:
+        raise SettingsError(f"{option} {number}: it must be at most {MAX_PROMPTS}")

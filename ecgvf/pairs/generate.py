@@ -21,6 +21,7 @@ from ecgvf.pairs.default_counts import (
     RETAINED_PROMPTS,
     TEST_PROMPTS,
     VALIDATION_PROMPTS,
+    check_count,
 )
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.parsing import OFFLINE_VERSION
@@ -50,11 +51,9 @@ def generate_pairs(
     finished one only made current. Raises ``SettingsError``, ``WriterError``, ``StoreError``, ``DiskFull``.
     """
     check_seed(seed)
-    if pairs < 1:
-        raise SettingsError(f"--pairs {pairs}: it must be at least 1")
-    for name, number in (("validation", validation), ("tests", tests)):
-        if number < 0:
-            raise SettingsError(f"--{name} {number}: it must be 0 or more")
+    check_count("--pairs", pairs)
+    check_count("--count" if split == "validation" else "--validation", validation, least=0)
+    check_count("--count" if split == "test" else "--tests", tests, least=0)
     writer = writer or OfflineWriter()
     every: dict[Split, int] = {"train": pairs, "validation": validation, "test": tests}
     if split is not None and split not in every:
@@ -69,11 +68,15 @@ def generate_pairs(
 def write_captions(run: ConceptRun, per_concept: int = RETAINED_PROMPTS) -> StageSet:
     """Write the captions that ship as the retain split, and keep the other splits; make the set current, return it.
 
-    ``per_concept`` is the number of captions of each retained concept, at least 1. Raises ``SettingsError``,
-    ``StoreError``, ``DiskFull``.
+    ``per_concept`` is the number of captions of each retained concept, from 1 to ``RETAINED_PROMPTS``, which is how
+    many each has. Raises ``SettingsError``, ``StoreError``, ``DiskFull``.
     """
-    if per_concept < 1:
-        raise SettingsError(f"--count {per_concept}: it must be at least 1")
+    check_count("--count", per_concept)
+    if per_concept > RETAINED_PROMPTS:
+        raise SettingsError(
+            f"--count {per_concept}: {RETAINED_PROMPTS} captions of each retained concept ship; LLMs write more (see "
+            "`ecgvf writers`)"
+        )
     reading = reader_settings(run.concept.kind) | {"parser": OFFLINE_VERSION}
     settings = {**captions.settings(), SPLIT_COUNTS["retain"]: per_concept, **reading}
 

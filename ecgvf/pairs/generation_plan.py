@@ -23,7 +23,14 @@ from ecgvf.llm.registry import LLMWriter
 from ecgvf.pairs.answer_reader import AnswerReader
 from ecgvf.pairs.captions import captioned_concepts
 from ecgvf.pairs.checks import PromptIndex
-from ecgvf.pairs.default_counts import ITERATIONS, PROMPTS_PER_CALL, RETAINED_PROMPTS, TEST_PROMPTS, VALIDATION_PROMPTS
+from ecgvf.pairs.default_counts import (
+    ITERATIONS,
+    PROMPTS_PER_CALL,
+    RETAINED_PROMPTS,
+    TEST_PROMPTS,
+    VALIDATION_PROMPTS,
+    check_count,
+)
 from ecgvf.pairs.parsing import answer_schema
 from ecgvf.pairs.templates import Template, load
 
@@ -167,7 +174,8 @@ def plan_generation(
     ``train``: ``pairs`` pairs in each of ``iterations`` calls to each writer. The other splits are shared evenly among
     the writers: ``validation`` prompts, ``tests`` prompts, or ``retained`` prompts of each retained concept.
     ``surrogate_choice`` is what replaces the concept, ``templates`` a folder of the user's own (None: the shipped
-    ones). Raises ``SettingsError`` for a number below 1 or a writer without a batch endpoint, and ``TemplateError``.
+    ones). Raises ``SettingsError`` for a number below 1, more than ``MAX_PROMPTS`` prompts, or a writer without a batch
+    endpoint, and ``TemplateError``.
     """
     # An evaluation split's number is --count on the command line.
     numbers = {
@@ -177,20 +185,21 @@ def plan_generation(
         "retain": {"--count": retained},
     }[split]
     for option, number in numbers.items():
-        if number < 1:
-            raise SettingsError(f"{option} {number}: it must be at least 1")
+        check_count(option, number)
+    names = [each.name for each in captioned_concepts(concept)] if split == "retain" else []
+    totals = {"train": pairs * iterations, "validation": validation, "test": tests, "retain": len(names) * retained}
+    check_count(f"prompts of split {split},", total := totals[split])
     without = [writer.name for writer in writers if batch and not writer.config.batch]
     if without:
         raise SettingsError(f"no batch endpoint for {', '.join(without)}: leave --batch out, or the writer")
-    subjects = [each.name for each in captioned_concepts(concept)] * retained if split == "retain" else []
+    subjects = names * retained
     if split == "train":
         requested = [(pairs,) * iterations] * len(writers)
     else:
-        total = {"validation": validation, "test": tests, "retain": len(subjects)}[split]
         requested = [split_into_calls(count) for count in split_evenly(total, len(writers))]
     template = load(concept.kind, split, templates)
     reader = AnswerReader(concept, template.language, surrogate_choice)
-    names = iter(subjects)
+    next_subjects = iter(subjects)
     return [
         GenerationPlan(
             concept=concept,
@@ -200,7 +209,7 @@ def plan_generation(
             writer=writer,
             counts=counts,
             batch=batch,
-            retained=tuple(tuple(islice(names, count)) for count in counts) if subjects else (),
+            retained=tuple(tuple(islice(next_subjects, count)) for count in counts) if subjects else (),
         )
         for writer, counts in zip(writers, requested, strict=True)
         if counts

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ecgvf.core import console
 from ecgvf.core.concepts import Concept, Kind, name_key
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.records import PromptPair, Reason, Split, malformed_id, record_id, to_table
@@ -39,14 +40,18 @@ class ImportResult:
     left_out: int
     """Rows of other concepts."""
     warnings: dict[str, int]
-    """Fault for which ``generate`` would have rejected a record, or for which this rejects it → number of records."""
+    """Fault for which ``generate`` would have rejected a record, which is kept → number of records."""
+    rejected: dict[str, int]
+    """Fault for which a record is rejected → number of records."""
     examples: dict[str, str]
-    """Fault → the prompts of its first record."""
+    """Fault → the prompts of its first record, or its row."""
 
-    @property
-    def notes(self) -> list[str]:
-        """A line per fault."""
-        return [f"{count} × {fault}, such as: {self.examples[fault]}" for fault, count in self.warnings.items()]
+    def report(self) -> None:
+        """Print a line per fault: a warning where the records are kept."""
+        for fault, count in self.warnings.items():
+            console.warn(f"{count} × {fault}, such as: {self.examples[fault]}")
+        for fault, count in self.rejected.items():
+            console.note(f"rejected {count} × {fault}, such as: {self.examples[fault]}")
 
 
 def import_pairs(
@@ -89,13 +94,32 @@ def import_pairs(
         summary[split] = tally(written)
     stage_set.finish(summary)
     run.store.remember(run.concept)
+    return _result(stage_set, len(table.rows) - len(rows), imported, records, training)
+
+
+def _result(
+    stage_set: StageSet,
+    left_out: int,
+    imported: Sequence[PromptPair],
+    records: Sequence[PromptPair],
+    training: PromptIndex,
+) -> ImportResult:
+    """The result; ``records`` are those ``imported``, with near duplicates of ``training`` prompts rejected."""
     warnings: Counter[str] = Counter()
+    rejected: Counter[str] = Counter()
     examples: dict[str, str] = {}
-    for record in valid:
-        for warning in _warnings(run.concept, record, training):
-            warnings[warning] += 1
-            examples.setdefault(warning, " | ".join(prompt for _, prompt in record.prompts()))
-    return ImportResult(stage_set, len(table.rows) - len(rows), dict(warnings.most_common()), examples)
+    for before, record in zip(imported, records, strict=True):
+        example = " | ".join(prompt for _, prompt in record.prompts())
+        if record.reason is None:
+            found, faults = warnings, _warnings(stage_set.run.concept, record, training)
+        elif before.reason is None:
+            found, faults = rejected, [f"the {record.split} prompt is like a training prompt"]
+        else:
+            found, faults, example = rejected, [record.reason], str(record.detail)
+        for fault in faults:
+            found[fault] += 1
+            examples.setdefault(fault, example)
+    return ImportResult(stage_set, left_out, dict(warnings.most_common()), dict(rejected.most_common()), examples)
 
 
 def named_concept(table: PromptTable) -> str | None:
@@ -230,11 +254,8 @@ def _fault(row: PromptRow) -> str | None:
 def _warnings(concept: Concept, record: PromptPair, training: PromptIndex) -> list[str]:
     """The faults for which ``generate`` would have rejected the record; ``training`` holds the training targets."""
     faults = []
-    if record.split != "train" and training.near_duplicate(record.target) is not None:
-        fault = f"the {record.split} prompt is like a training prompt"
-        if record.split != "retain":
-            return [f"{fault}, and is rejected as duplicate"]
-        faults.append(fault)
+    if record.split == "retain" and training.near_duplicate(record.target) is not None:
+        faults.append("the retain prompt is like a training prompt")
     if max(checks.count_sentences(prompt) for _, prompt in record.prompts()) > checks.MAX_SENTENCES:
         faults.append(f"more than {checks.MAX_SENTENCES} sentences")
     if record.split == "retain" and concept.term_in(record.target):

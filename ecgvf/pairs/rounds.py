@@ -19,6 +19,7 @@ from ecgvf.llm.budget import DEFAULT_USD, CostEstimate, check_budget
 from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import LLMWriter
 from ecgvf.pairs.answer_reader import AnswerReader
+from ecgvf.pairs.default_counts import check_count
 from ecgvf.pairs.generate import note_missing, written_splits
 from ecgvf.pairs.generation_plan import GenerationPlan, estimate_costs, split_evenly, split_into_calls
 from ecgvf.pairs.llm_writers import complete, has_answers, open_ledger
@@ -138,9 +139,11 @@ def _write_round(
 
 
 def goals(accepted: int, writers: int) -> list[int]:
-    """The number of accepted pairs that each writer must reach. Raises ``SettingsError`` for less than one each."""
+    """The number of accepted pairs that each writer must reach. Raises ``SettingsError`` for less than one each,
+    and for more than ``MAX_PROMPTS``."""
     if accepted < writers:
         raise SettingsError(f"--accepted {accepted}: it must be at least one pair for each of the {writers} writers")
+    check_count("--accepted", accepted)
     return split_evenly(accepted, writers)
 
 

@@ -108,7 +108,7 @@ def test_a_file_of_prompts_is_imported_rendered_and_filtered(
     dataset, where = find_dataset(store, str(file), model=str(tiny_path), device="cpu")
     assert "rendered and filtered" in where
     assert (len(dataset.train), len(dataset.test)) == (2, 0)
-    assert "rejected as duplicate, such as: A church at a sea" in " ".join(capsys.readouterr().err.split())
+    assert "is like a training prompt, such as: A church at a sea" in " ".join(capsys.readouterr().err.split())
     file.write_text("target,surrogate\na church,a hotel\n")
     with pytest.raises(DatasetError, match=r"does not name one concept.*ecgvf import .*pairs\.csv --concept NAME"):
         find_dataset(store, str(file))

@@ -83,7 +83,7 @@ def test_the_model_is_the_adapters_and_a_repeated_adapter_stacks(tiny: JanusMode
         ("--prompts prompts.csv --out out --clear", "--clear is for --prompt"),
         ("--prompts prompts.csv --out out --seed -1", "--seed -1: it must be a whole number"),
         ("--prompts prompts.csv --out out --batch-size 0", "--batch-size 0: it must be at least 1"),
-        ("--prompts prompts.csv --out out --guidance -1", "--guidance -1.0: it must be a number"),
+        ("--prompts prompts.csv --out out --guidance -1", "--guidance -1: it must be a number"),
         ("--prompts prompts.csv --out out --adapter nothing", "no adapter at nothing"),
         ("--prompts prompts.csv --out out --model janus-giga", "unknown model 'janus-giga'"),
         ("--prompts prompts.csv --out prompts.csv", "--out prompts.csv is a file"),

@@ -528,20 +528,20 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
         (
             "attacks",
             {"concept": "x", "adapter": ["x"], "split": "test", "attacks": [{}]},
-            "attacks.0.attack: the field is missing",
+            "attacks, entry 1, attack: the field is missing",
         ),
         (
             "attacks",
             {"concept": "x", "adapter": [], "split": "test", "attacks": []},
             "adapter: it must not be empty",
         ),
-        ("memorisation", {"findings": [{}]}, "findings.0.images: the field is missing"),
+        ("memorisation", {"findings": [{}]}, "findings, entry 1, images: the field is missing"),
         (
             "trials",
             {"split": "test", "trials": [{"concept": "x", "recipe": "x", "options": {}}]},
-            "trials.0.figures: the field is missing",
+            "trials, entry 1, figures: the field is missing",
         ),
-        ("agreement", {"agreement": [{}]}, "agreement.0.reviewer: the field is missing"),
+        ("agreement", {"agreement": [{}]}, "agreement, entry 1, reviewer: the field is missing"),
     ],
 )
 def test_a_file_with_other_rows_is_one_line(tmp_path: Path, name: str, content: JSON, fault: str) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from ecgvf.cli import app
@@ -31,6 +32,27 @@ def test_a_concept_is_explained() -> None:
     assert "basilica" in result.stdout and "never rehearsed" in " ".join(result.stdout.split())
 
 
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ({"imagent": ["church"]}, "unknown label set 'imagent' (did you mean imagenet?): use nano, imagenet, wikiart"),
+        ({"nano": ["chruch"]}, "nano has no label 'chruch' (did you mean church?); it has church, castle, house"),
+        ({"nudenet-2": ["FEET"]}, "nudenet-2 has no label 'FEET'"),
+        ({"imagenet": ["chruch"]}, "imagenet has no label 'chruch' (did you mean crutch or church?): correct"),
+        ({"nano": ["church"], "imagenet-2": ["Monastery"], "nudenet": [], "timm:x": ["y"], "wikiart": ["z"]}, None),
+    ],
+)
+def test_labels_of_a_concept_file_that_no_judge_has_are_an_error(
+    tmp_path: Path, labels: dict[str, list[str]], says: str | None
+) -> None:
+    file = tmp_path / "mine.yaml"
+    content = {"name": "mine", "kind": "object", "terms": ["mine"], "surrogates": ["hotel"], "judge_labels": labels}
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    result = runner.invoke(app, ["concepts", "explain", str(file)])
+    assert (result.exit_code, result.stderr.count("\n")) == ((0, 0) if says is None else (2, 1))
+    assert says is None or says in result.stderr
+
+
 def test_a_new_concept_is_written_explained_and_not_overwritten(tmp_path: Path) -> None:
     file = tmp_path / "lighthouse.yaml"
     arguments = ["concepts", "new", "lighthouse", "--kind", "object", "--to", str(file)]
@@ -45,6 +67,14 @@ def test_a_new_concept_is_written_here_where_no_file_is_named(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     assert runner.invoke(app, ["concepts", "new", "lighthouse"]).exit_code == 0
     assert (tmp_path / "lighthouse.yaml").is_file()
+
+
+def test_a_new_concept_in_json_and_in_place_of_one_that_ships(tmp_path: Path) -> None:
+    file = str(tmp_path / "mine.yaml")
+    result = runner.invoke(app, ["concepts", "new", "church", "--to", file, "--json"])
+    assert json.loads(result.stdout) == {"concept": "church", "kind": "object", "file": file}
+    assert f"warning a concept 'church' ships: --concept church is that one, --concept {file} is yours" in result.stderr
+    assert runner.invoke(app, ["concepts", "new", "mine", "--to", f"{file}.yaml"]).stderr == ""
 
 
 @pytest.mark.parametrize("name", ["file/lighthouse.yaml", "x" * 300])

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import ecgvf.build
+import ecgvf.run
 from ecgvf.cli import app, main
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import ShardSet
@@ -52,6 +54,10 @@ def test_render_filter_status_in_words(model: str) -> None:
     assert result.exit_code == 0
     for part in ("pairs", "pictures", "verdicts", "acceptance", "current", "target_absent"):
         assert part in result.stdout
+    cells = [line.split("│")[3].strip() for line in result.stdout.splitlines() if line.startswith("│")]
+    written = ["3 pairs", "0 validation prompts", "2 test prompts"]
+    accepted = ["1 of 3 pairs", "0 of 0 validation prompts", "1 of 2 test prompts"]
+    assert cells == [*written, "8 images", "concept seen in 4 of 8 images", *accepted]
 
 
 @pytest.mark.usefixtures("scripted_judge")
@@ -95,6 +101,20 @@ def test_render_filter_status_in_json(model: str) -> None:
     assert all(entry["current"] and entry["finished"] for entry in status["sets"])
     assert status["sets"][0]["counts"] == {"pairs": 3, "validation": 0, "tests": 2}
     assert status["sets"][3]["reasons"] == {"target_absent": 2, "concept_leaked": 1}
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize(
+    "arguments", ["render --guidance", "render --temperature", "build --writers offline --guidance"]
+)
+def test_a_sampling_setting_out_of_range_is_an_error_before_anything_is_loaded(
+    arguments: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ecgvf.run, "import_pytorch", pytest.fail)
+    monkeypatch.setattr(ecgvf.build, "import_pytorch", pytest.fail)
+    result = runner.invoke(app, [*arguments.split(), "-1"])
+    assert result.exit_code == 2
+    assert f"{arguments.split()[-1]} -1: it must be a number of 0 or more" in result.stderr
 
 
 @pytest.mark.usefixtures("run", "scripted_judge")

@@ -43,6 +43,8 @@ def test_a_concept_that_is_not_there_is_asked_for_by_a_similar_name_or_by_its_na
         store.concept("chruch")
     with pytest.raises(StageMissing, match=r"^some/moose\.yaml is a file: name a concept of .* \(there: church\)"):
         store.concept("some/moose.yaml")
+    with pytest.raises(StageMissing, match=r"`ecgvf generate --concept` first, with a name of `ecgvf concepts` or"):
+        store.concept("moose")
 
 
 @pytest.mark.parametrize("name", ["", "..", "../etc", "a/b", "/etc", "A", "a b", "a\x00"])

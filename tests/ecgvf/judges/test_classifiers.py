@@ -185,6 +185,8 @@ def test_any_torchvision_classifier_is_a_judge(tmp_path: Path) -> None:
     assert isinstance(judge, Torchvision) and judge.probabilities(NOISE).sum(axis=1) == pytest.approx(1, abs=1e-4)
     with pytest.raises(JudgeError, match="no image classifier 'maskrcnn_resnet50_fpn'"):
         create_judge(CHURCH, None, "torchvision:maskrcnn_resnet50_fpn")
+    with pytest.raises(JudgeError, match=r"no image classifier 'resnet51' \(did you mean .*resnet50"):
+        create_judge(CHURCH, None, "torchvision:resnet51")
 
 
 def test_parameter_names_of_published_densenets_are_renamed(tmp_path: Path) -> None:

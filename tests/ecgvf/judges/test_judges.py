@@ -171,7 +171,9 @@ def test_a_judge_warns_of_images_unlike_its_training_data(data: Path) -> None:
 
 
 def test_a_judge_that_cannot_be_created_is_an_error_that_names_why(data: Path) -> None:
-    with pytest.raises(JudgeError, match="unknown judge"):
+    with pytest.raises(
+        JudgeError, match=r"unknown judge 'resnet51' \(did you mean resnet50\?\): use one of nano-object-a"
+    ):
         create_judge(CHURCH, "janus-nano", "resnet51")
     with pytest.raises(JudgeError, match="no labels for 'nudity'"):
         create_judge(concepts.find("nudity"), "janus-nano", "nano-object-a")

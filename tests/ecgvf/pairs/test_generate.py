@@ -334,7 +334,18 @@ def test_command_takes_the_last_concept_and_reports_changed_settings() -> None:
     output = json.loads(result.stdout)
     assert (output["concept"], output["train"]["accepted"], output["test"]["accepted"]) == ("cat", 6, 5)
     assert Path(output["path"]).name == output["set"]
-    assert "pairs: 5 → 6" in result.stderr
+    assert "--pairs: 5 → 6" in result.stderr and "train." not in result.stderr
+
+
+def test_command_names_changed_settings_by_their_options_each_once() -> None:
+    def changes(*arguments: str) -> list[str]:
+        lines = command("generate", *arguments).stderr.splitlines()
+        return [line.split(": ", 1)[1] for line in lines if "→" in line]
+
+    changes("--concept", "cat", "--pairs", "5", "--validation", "2", "--tests", "3")
+    changed = changes("--pairs", "5", "--validation", "2", "--tests", "4", "--seed", "1")
+    assert changed == ["--seed: 0 → 1", "--tests: 3 → 4"]
+    assert changes("--split", "validation", "--count", "4", "--seed", "1") == ["--validation: 2 → 4"]
 
 
 @pytest.mark.parametrize(

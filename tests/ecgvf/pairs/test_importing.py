@@ -161,8 +161,10 @@ def test_validation_and_test_prompts_like_a_training_prompt_are_rejected(tmp_pat
         "like 'a church by the sea': A church by the sea!",
     ]
     assert len({record.record_id for record in records}) == len(records)
-    note = "1 × the test prompt is like a training prompt, and is rejected as duplicate, such as: A church by the sea!"
-    assert note in " ".join(result.stderr.split())
+    rejected = "rejected 1 × the test prompt is like a training prompt, such as: A church by the sea!"
+    assert rejected in result.stderr and "rejected 1 × malformed, such as: row 6 has no prompt\n" in result.stderr
+    assert "warning 1 × the target does not name the concept, such as: a hotel | a bank\n" in result.stderr
+    assert printed["rejected"]["malformed"] == 1 and not printed["rejected"].keys() & printed["warnings"].keys()
     assert "rejected 1 malformed, 2 duplicate" in command(str(file), "--concept", "church").stdout
 
 

@@ -213,6 +213,15 @@ def test_a_dry_run_needs_no_key(
         (["--writers", "gpt", "--split", "test", "--iterations", "2"], "--count N"),
         (["--writers", "gpt", "--split", "train", "--count", "5"], "counted by --pairs"),
         (["--writers", "offline", "--split", "train", "--count", "5"], "counted by --pairs"),
+        (["--writers", "offline", "--count", "5"], "--split test --count 5"),
+        (
+            ["--writers", "offline", "--split", "test", "--count", "10000000"],
+            "--count 10000000: it must be at most 100000",
+        ),
+        (["--writers", "offline", "--split", "retain", "--count", "6"], "--count 6: 5 captions of each"),
+        (["--writers", "gpt", "--split", "test", "--count", "10000000"], "--count 10000000: it must be at most 100000"),
+        (["--writers", "gpt", "--iterations", "100000"], "prompts of split train, 1000000: it must be at most 100000"),
+        (["--writers", "gpt", "--split", "retain", "--count", "99999"], "it must be at most 100000"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

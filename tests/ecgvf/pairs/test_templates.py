@@ -1,12 +1,15 @@
 """The shipped templates ask for what the paper asks; an error in a user's template is one line."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from typer.testing import CliRunner
 
+from ecgvf.cli import app
 from ecgvf.core.concepts import Concept, Kind, find, names
 from ecgvf.core.errors import TemplateError
 from ecgvf.core.records import WORDINGS, Split
@@ -202,3 +205,9 @@ def test_language_is_two_letters_or_none(tmp_path):
     write(tmp_path, "---\nversion: 1\nlanguage: German\n---\ntext")
     with pytest.raises(TemplateError, match="two letters"):
         load("object", "train", tmp_path)
+
+
+@pytest.mark.parametrize("arguments", ["templates --json show church", "templates show church --json"])
+def test_templates_are_shown_in_json(arguments):
+    shown = json.loads(CliRunner().invoke(app, arguments.split()).stdout)
+    assert shown["concept"] == "church" and len(shown["templates"]) == 3

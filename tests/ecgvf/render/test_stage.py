@@ -107,7 +107,7 @@ def test_a_changed_setting_opens_a_new_set_and_a_batch_size_does_not(
     assert second.fingerprint != first.fingerprint
     printed = " ".join(capsys.readouterr().err.split())
     assert "seed: 0 → 1" in printed
-    assert "sampling.guidance" in printed
+    assert "--guidance: " in printed
     assert render_pairs(run, church_pairs(), model, batch_size=2).fingerprint == first.fingerprint
 
 
