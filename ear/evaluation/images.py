@@ -17,7 +17,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.stage_set import Stage, StageSet
 from ecgvf.core.store import Store
-from ecgvf.janus import GenerationOptions, JanusModel, Sampling
+from ecgvf.janus import JanusModel, Sampling
 from ecgvf.render import RenderedImage, fill_with_images, refusal, refuse_failures
 
 STAGE = Stage("evaluation", "ear eval")
@@ -102,7 +102,7 @@ def evaluation_images(
             _table,
             description=description,
             batch_size=batch_size,
-            options=attack.options if attack is not None else lambda tasks: GenerationOptions(),
+            prefix=attack.prefix if attack is not None else lambda tasks: None,
         )
     stage_set.finish({"pictures": len(prompts)}, current=False)
     return stage_set

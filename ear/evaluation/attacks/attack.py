@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ecgvf.core import seeds
-from ecgvf.janus import GenerationOptions, JanusModel, hidden_states, logits
+from ecgvf.janus import JanusModel, hidden_states, logits
 
 Kind = Literal["token-search", "soft-prompt", "prefix", "relearning"]
 
@@ -57,9 +57,9 @@ class Attack:
         """Context with ``model`` under attack."""
         yield model
 
-    def options(self, seeds: Sequence[int], budget: int) -> GenerationOptions:
-        """What the attacker forces on the images with these ``seeds``, such as their first tokens."""
-        return GenerationOptions()
+    def prefix(self, seeds: Sequence[int], budget: int) -> Tensor | None:
+        """The first tokens that the attacker forces on the images with these ``seeds``, int64 [N, n]; None for none."""
+        return None
 
     def found(self) -> str | None:
         """What was found, for people; None if it cannot be shown."""

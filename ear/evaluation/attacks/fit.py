@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+from torch import Tensor
 
 from ear.evaluation.attacks.attack import Attack, Example, Kind, OptimisedAttack
 from ear.evaluation.attacks.kinds import KINDS
@@ -19,7 +20,7 @@ from ear.method.open_adapter import AnyAdapter
 from ecgvf.core.files import JSON
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import Stage, StageSet
-from ecgvf.janus import GenerationOptions, JanusModel, num_threads
+from ecgvf.janus import JanusModel, num_threads
 from ecgvf.render.batches import ImageTask
 
 STAGE = Stage("attacks", "ear attack")
@@ -54,9 +55,9 @@ class FittedAttack:
         with self.attack.active(model) as attacked:
             yield attacked
 
-    def options(self, tasks: Sequence[ImageTask]) -> GenerationOptions:
-        """What the attacker forces on the images of ``tasks``."""
-        return self.attack.options([task.seed for task in tasks], self.budget)
+    def prefix(self, tasks: Sequence[ImageTask]) -> Tensor | None:
+        """The first tokens that the attacker forces on the images of ``tasks``, if any."""
+        return self.attack.prefix([task.seed for task in tasks], self.budget)
 
 
 def fit(
