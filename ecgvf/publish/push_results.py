@@ -21,6 +21,7 @@ from huggingface_hub import HfApi
 from ecgvf.core import concepts
 from ecgvf.core.errors import ConceptError, DatasetError
 from ecgvf.core.hub import hub_errors
+from ecgvf.core.parquet import parquet_bytes
 from ecgvf.core.records import EvaluationSplit
 from ecgvf.publish.front_matter import GATE, GATE_FIELDS, format_card, parse_card
 from ecgvf.publish.repository import Repository, account, check_name, check_visibility, commit, open_repository, sizes
@@ -170,9 +171,7 @@ def _with_equal_columns(files: Mapping[str, Path]) -> dict[str, Path | bytes]:
             table = pq.read_table(files[path], partitioning=None)
             for column in missing:
                 table = table.append_column(column, pa.nulls(len(table), column.type))
-            sink = pa.BufferOutputStream()
-            pq.write_table(table, sink, compression="zstd")
-            found[path] = sink.getvalue().to_pybytes()
+            found[path] = parquet_bytes(table)
     return found
 
 
