@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ecgvf.world.networks import probabilities
 from ecgvf.world.resnet import NanoResNet
+from tools.nano.accuracy import held_out_accuracy
 from tools.nano.codec import GRID
 from tools.nano.frozen_codec import Codec, Images, Tokens
 from tools.nano.judges import fit
@@ -127,16 +127,9 @@ def train_attribute_judge(
     network.save(folder / name)
     scenes = scene_pool("judge:attributes:held-out", tested, excluded=set(pool.scenes))
     alterations = random_alterations("held-out", tested)
-    images = torch.from_numpy(compose_altered(scenes, alterations, np.random.default_rng(1)))
-    predicted = probabilities(NanoResNet.load(folder / name), images).argmax(1).tolist()
-    correct = np.array([labels[index] for index in predicted]) == np.array(attribute_labels(name, scenes))
+    images = compose_altered(scenes, alterations, np.random.default_rng(1))
     return {
-        "held_out_accuracy": round(float(correct.mean()), 4),
-        **{
-            alteration: round(float(correct[np.array(alterations) == alteration].mean()), 4)
-            for alteration in ALTERATIONS
-        },
-        "n": tested,
+        **held_out_accuracy(name, folder, images, attribute_labels(name, scenes), alterations, ALTERATIONS),
         "seed": seed,
         "pictures": len(pool.images),
         "epochs": epochs,

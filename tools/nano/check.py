@@ -26,6 +26,7 @@ from ecgvf.world.attributes import find_attributes
 from tools.nano import codec as codec_training
 from tools.nano import judges as first_judges
 from tools.nano import vision
+from tools.nano.accuracy import predictions
 from tools.nano.attribute_judges import ATTRIBUTE_JUDGES
 from tools.nano.codec import to_images, to_input
 from tools.nano.corruption import held_out_corruptions
@@ -231,12 +232,6 @@ def _speed(model: JanusModel, rng: random.Random) -> Goal:
     render_images(model, prompts, list(range(64)), model.sampling, batch_size=64)
     seconds = time.monotonic() - started
     return Goal("seconds for 64 pictures", Figure(seconds, 1, seconds, seconds), 10.0, at_most=True)
-
-
-def predictions(judge: NanoJudge, images: NDArray[np.uint8]) -> NDArray[np.str_]:
-    """The judge's top label for each image, ``[N]``."""
-    labels: NDArray[np.str_] = np.array(judge.labels)[judge.probabilities(images).argmax(1)]
-    return labels
 
 
 def _share(name: str, correct: NDArray[np.bool_], sources: Iterable[object], bound: float) -> Goal:

@@ -13,6 +13,7 @@ from ecgvf.janus import JanusModel, load
 from ecgvf.judges import Criterion
 from ecgvf.judges.nano import NanoJudge
 from ecgvf.world.attributes import find_attributes
+from tools.nano.accuracy import predictions
 from tools.nano.attribute_judges import (
     ALTERATIONS,
     ATTRIBUTE_JUDGES,
@@ -22,7 +23,7 @@ from tools.nano.attribute_judges import (
     shuffle_thing_tokens,
     training_scenes,
 )
-from tools.nano.check import predictions, render_scenes, share
+from tools.nano.check import render_scenes, share
 from tools.nano.corruption import held_out_corruptions, trained_corruptions
 from tools.nano.frozen_codec import Codec, Images
 from tools.nano.judges import JUDGES, training_pool
