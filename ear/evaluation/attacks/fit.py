@@ -5,8 +5,8 @@ STORE/<concept>/attacks/<fingerprint>/shard-*.parquet      a row per step; a sha
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,11 +49,9 @@ class FittedAttack:
         """Its kind."""
         return self.attack.kind
 
-    @contextmanager
-    def active(self, model: JanusModel) -> Iterator[JanusModel]:
+    def active(self, model: JanusModel) -> AbstractContextManager[JanusModel]:
         """Context with the tuned ``model`` under attack."""
-        with self.attack.active(model) as attacked:
-            yield attacked
+        return self.attack.active(model)
 
     def prefix(self, tasks: Sequence[ImageTask]) -> Tensor | None:
         """The first tokens that the attacker forces on the images of ``tasks``, if any."""
