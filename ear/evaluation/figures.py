@@ -125,13 +125,13 @@ def all_rows(
 
 def replacement(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
     """Whether the concept is gone, and whether its surrogate stands in its place."""
-    main = _of(outcomes, "concept", "main")
+    main = _of_concept(outcomes, "main")
     return _replacement(main, thresholds(outcomes) if limits is None else limits)
 
 
 def by_wording(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
     """``replacement`` and ``scene``, without its single attributes, for the prompts of each wording."""
-    images = _of(outcomes, "concept", "main", "wording")
+    images = _of_concept(outcomes, "main", "wording")
     limits = thresholds(outcomes) if limits is None else limits
     rows = []
     for wording in sorted({outcome.wording for outcome in images if outcome.wording is not None}):
@@ -144,7 +144,7 @@ def by_wording(outcomes: Sequence[Outcome], limits: Thresholds | None = None) ->
 
 def replacement_by_sampling(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
     """``replacement`` at every other guidance and temperature."""
-    images = _of(outcomes, "concept", "sampling")
+    images = _of_concept(outcomes, "sampling")
     settings = sorted({(outcome.guidance, outcome.temperature) for outcome in images})
     limits = thresholds(outcomes) if limits is None else limits
     return [
@@ -157,7 +157,7 @@ def replacement_by_sampling(outcomes: Sequence[Outcome], limits: Thresholds | No
 def concept_in_any_seed(outcomes: Sequence[Outcome]) -> list[FigureRow]:
     """Share of prompts that show the concept with any of ``SEEDS`` seeds; empty if no prompt has as many."""
     by_prompt: dict[str, dict[tuple[Condition, str | None], dict[int, Outcome]]] = {}
-    for outcome in _of(outcomes, "concept", "main", "wording", "seeds"):
+    for outcome in _of_concept(outcomes, "main", "wording", "seeds"):
         by_model = by_prompt.setdefault(outcome.id, {})
         by_model.setdefault((outcome.condition, outcome.adapter), {})[outcome.seed] = outcome
     chosen = [images for by_model in by_prompt.values() for images in _of_same_seeds(by_model)]
@@ -183,7 +183,7 @@ def _of_same_seeds(by_model: Mapping[tuple[Condition, str | None], Mapping[int, 
 
 def scene(outcomes: Sequence[Outcome]) -> list[FigureRow]:
     """Whether the scene stays: attributes that the prompt asks for, CLIP's similarity, and ``nll_frozen`` in nats."""
-    main = _of(outcomes, "concept", "main")
+    main = _of_concept(outcomes, "main")
     names = _attributes(main)
     single = [_row("scene_kept", partial(_kept, attributes=[name]), main, group=name) for name in names]
     whole = _scene(main)
@@ -241,7 +241,7 @@ def retention_ratio(outcomes: Sequence[Outcome], group: str = POOLED) -> Figure:
 
 def erasure_rate(outcomes: Sequence[Outcome]) -> Figure:
     """1 - the share of images that show the erased concept after erasing, divided by that before."""
-    left = _ratio(_of(outcomes, "concept", "main"))
+    left = _ratio(_of_concept(outcomes, "main"))
     return Figure(1 - left.value, left.n, 1 - left.high, 1 - left.low)
 
 
@@ -251,7 +251,7 @@ def over_ceiling(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
     The figures are ``shows_surrogate``, ``shows_something`` and ``scene_kept``, as far as the judges can tell them.
     Paired by prompt and seed.
     """
-    main, limits = _of(outcomes, "concept", "main"), thresholds(outcomes)
+    main, limits = _of_concept(outcomes, "main"), thresholds(outcomes)
     names = _attributes(main)
     values: dict[str, Value] = {
         "shows_surrogate": shows_surrogate,
@@ -455,8 +455,8 @@ def _columns(images: Sequence[Outcome]) -> dict[str, tuple[list[float], list[flo
     return columns
 
 
-def _of(outcomes: Sequence[Outcome], group: Group, *samples: Sample) -> list[Outcome]:
-    return [outcome for outcome in outcomes if outcome.group == group and outcome.sample in samples]
+def _of_concept(outcomes: Sequence[Outcome], *samples: Sample) -> list[Outcome]:
+    return [outcome for outcome in outcomes if outcome.group == "concept" and outcome.sample in samples]
 
 
 def of_retained(outcomes: Sequence[Outcome], group: str = POOLED) -> list[Outcome]:

@@ -191,10 +191,10 @@ def _codec(model: JanusModel, judges: Path) -> list[Goal]:
     ]
 
 
-def _nothing(model: JanusModel, judges: Path, run_seed: int, count: int = 64) -> Goal:
+def _nothing(model: JanusModel, judges: Path, run_seed: int) -> Goal:
     """The share of corrupted images, of kinds that object-c did not learn from, in which it sees nothing."""
     judge = NanoJudge("object-c", Criterion.top1(), folder=judges / "object-c")
-    scenes = scene_pool(f"check:nothing:{run_seed}", count)
+    scenes = scene_pool(f"check:nothing:{run_seed}", 64)
     images = compose_batch(scenes)
     kinds = held_out_corruptions(Codec(model.model.model.vqmodel)).values()
     seen = np.concatenate([predictions(judge, corrupt(images, np.random.default_rng(run_seed))) for corrupt in kinds])
