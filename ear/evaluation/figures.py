@@ -200,10 +200,7 @@ def retention_by_group(outcomes: Sequence[Outcome], limits: Thresholds | None = 
         "token_agreement": lambda each: each.token_agreement,
     }
     by_group = {group: images for group in (*GROUPS, POOLED) if (images := of_retained(outcomes, group))}
-    rows = [
-        _row(name, value, images, group=group) for group, images in by_group.items() for name, value in values.items()
-    ]
-    return [row for row in rows if row.after.n]
+    return [row for group, images in by_group.items() for row in _rows(values, images, group=group)]
 
 
 def retention_by_concept(outcomes: Sequence[Outcome]) -> list[FigureRow]:
@@ -365,10 +362,7 @@ def _replacement(
         "shows_surrogate": shows_surrogate,
         "shows_something": lambda each: _something(each, limits),
     }
-    rows = [
-        _row(name, value, images, group="concept", wording=wording, phrases=phrases) for name, value in values.items()
-    ]
-    return [row for row in rows if row.after.n]
+    return _rows(values, images, group="concept", wording=wording, phrases=phrases)
 
 
 def _scene(images: Sequence[Outcome], *, wording: str = POOLED, phrases: int | None = None) -> list[FigureRow]:
@@ -379,13 +373,25 @@ def _scene(images: Sequence[Outcome], *, wording: str = POOLED, phrases: int | N
         "clip_margin": _clip_margin,
         "nll_frozen": lambda each: each.nll_frozen,
     }
-    rows = [_row(name, value, images, wording=wording, phrases=phrases) for name, value in values.items()]
-    return [row for row in rows if row.after.n]
+    return _rows(values, images, wording=wording, phrases=phrases)
 
 
 def _attributes(images: Sequence[Outcome]) -> list[str]:
     """The attributes of the scene that judges looked for."""
     return list(dict.fromkeys(each.attribute for outcome in images for each in outcome.attributes))
+
+
+def _rows(
+    values: Mapping[str, Value],
+    images: Sequence[Outcome],
+    *,
+    group: str = POOLED,
+    wording: str = POOLED,
+    phrases: int | None = None,
+) -> list[FigureRow]:
+    """The figures that are defined for ``images``."""
+    rows = [_row(name, value, images, group=group, wording=wording, phrases=phrases) for name, value in values.items()]
+    return [row for row in rows if row.after.n]
 
 
 def _row(

@@ -108,12 +108,19 @@ def evaluation_images(
     return stage_set
 
 
-def _table(prompts: Sequence[EvaluationPrompt], images: Sequence[RenderedImage]) -> pa.Table:
-    refuse_failures(prompts, images)
+def image_table(
+    prompts: Sequence[EvaluationPrompt], images: Sequence[bytes], vq_ids: Sequence[Sequence[int]]
+) -> pa.Table:
+    """A row of ``SCHEMA`` per prompt: its image as PNG, and the image's tokens, which may be none."""
     columns = {
         "prompt": [prompt.prompt for prompt in prompts],
         "seed": [prompt.seed for prompt in prompts],
-        "vq_ids": [image.vq_ids for image in images],
-        "image": [image.image for image in images],
+        "vq_ids": vq_ids,
+        "image": images,
     }
     return pa.table(columns, schema=SCHEMA)
+
+
+def _table(prompts: Sequence[EvaluationPrompt], images: Sequence[RenderedImage]) -> pa.Table:
+    refuse_failures(prompts, images)
+    return image_table(prompts, [image.image for image in images], [image.vq_ids for image in images])

@@ -19,7 +19,7 @@ from tools.nano.accuracy import held_out_accuracy
 from tools.nano.codec import GRID
 from tools.nano.frozen_codec import Codec, Images, Tokens
 from tools.nano.judges import fit
-from tools.nano.painting import Pixels, background
+from tools.nano.painting import Pixels, as_bytes, background
 from tools.nano.scenes import scene_pool
 from tools.nano.world import COMPANIONS, GROUNDS, SKIES, Scene, compose
 
@@ -50,7 +50,7 @@ def compose_altered(scenes: Sequence[Scene], alterations: Sequence[str], rng: np
     altered = (
         compose(scene, _alter(scene, alteration, rng)) for scene, alteration in zip(scenes, alterations, strict=True)
     )
-    return np.stack([np.round(image * 255).astype(np.uint8) for image in altered])
+    return as_bytes(altered, len(scenes))
 
 
 def _alter(scene: Scene, alteration: str, rng: np.random.Generator) -> Callable[[Pixels], object] | None:
