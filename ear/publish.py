@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ear.evaluation import Evaluation
-from ear.evaluation.openings import openings_text
+from ear.evaluation.open_split import openings_text
 from ear.evaluation.table import document
 from ear.method import lora
 from ear.method.adapter import FORMAT

@@ -18,7 +18,7 @@ from typing import Any, Self, get_args
 
 import numpy as np
 
-from ear.evaluation import bounds, statistics
+from ear.evaluation import holm, statistics
 from ear.evaluation.outcomes import AnsweredQuestion, Condition, Outcome, Sample, paired, selected
 from ear.retained_concepts import Group
 from ecgvf.core.figures import Figure
@@ -215,12 +215,12 @@ def retention_by_concept(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 
 
 def lost(outcomes: Sequence[Outcome]) -> dict[str, bool | None]:
-    """Retained concept → whether its share of images has fallen, corrected for their number (``bounds.holm_tests``).
+    """Retained concept → whether its share of images has fallen, corrected for their number (``holm.holm_tests``).
 
-    None: not shown, and of too few prompts for the loss of all its images to show by itself (``bounds.can_miss``).
+    None: not shown, and of too few prompts for the loss of all its images to show by itself (``holm.can_miss``).
     """
     columns = _columns(of_retained(outcomes, POOLED))
-    tests, testable = bounds.holm_tests(columns, at_least=1.0), bounds.can_miss(columns)
+    tests, testable = holm.holm_tests(columns, at_least=1.0), holm.can_miss(columns)
     missed = {concept for concept, test in tests.items() if test.status == "missed"}
     return {concept: True if concept in missed else False if concept in testable else None for concept in columns}
 
@@ -267,9 +267,9 @@ def over_ceiling(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
     return found
 
 
-def neighbour_tests(outcomes: Sequence[Outcome], at_least: float) -> dict[str, bounds.BoundTest]:
-    """Neighbour → its ratio after to before, tested against ``at_least`` (``bounds.holm_tests``)."""
-    return bounds.holm_tests(_columns(of_retained(outcomes, "neighbours")), at_least=at_least)
+def neighbour_tests(outcomes: Sequence[Outcome], at_least: float) -> dict[str, holm.BoundTest]:
+    """Neighbour → its ratio after to before, tested against ``at_least`` (``holm.holm_tests``)."""
+    return holm.holm_tests(_columns(of_retained(outcomes, "neighbours")), at_least=at_least)
 
 
 def understanding(answered: Sequence[AnsweredQuestion], guidance: float, temperature: float) -> list[FigureRow]:

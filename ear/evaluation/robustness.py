@@ -29,7 +29,7 @@ from ear.evaluation.control_tokens import class_outcomes
 from ear.evaluation.images import evaluation_images, renderable
 from ear.evaluation.judges import open_judges
 from ear.evaluation.measure import Measurement
-from ear.evaluation.openings import open_split
+from ear.evaluation.open_split import open_split
 from ear.evaluation.outcomes import Outcome, write_outcomes
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_prompts
 from ear.method.open_adapter import check_concept, files_hash, open_adapter
