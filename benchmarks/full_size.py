@@ -25,7 +25,8 @@ def full_size(size: str) -> JanusModel:
 
 def weight_bytes(model: JanusModel) -> int:
     """Bytes of all its weights."""
-    return sum(parameter.numel() for parameter in model.model.parameters()) * model.dtype.itemsize
+    weights: int = sum(parameter.numel() for parameter in model.model.parameters())
+    return weights * model.dtype.itemsize
 
 
 def share_of_roof() -> float:
