@@ -16,10 +16,9 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.full_size import H100, full_size, share_of_roof, weight_bytes
 from benchmarks.result import finish
-from benchmarks.train import H100, full_size
 from ear.prompt_images import SHARD
-from ecgvf.core.files import read_json
 from ecgvf.janus.kv_cache import bytes_per_position
 from ecgvf.janus.roofline import batch_cost
 
@@ -34,12 +33,11 @@ def count(size: str, batch_size: int, share: float) -> dict[str, Any]:
     model = full_size(size)
     cost = batch_cost(model, batch_size, prompt_length=PROMPT_TOKENS)
     seconds = cost.seconds(H100)
-    weights = sum(parameter.numel() for parameter in model.model.parameters()) * model.dtype.itemsize
     positions = 2 * batch_size * (PROMPT_TOKENS + model.image_tokens)
     shards = math.ceil(PROMPTS / SHARD)
     shard_seconds = SHARD / batch_size * seconds / share
     return {
-        "weights_gb": round(weights / 1e9, 1),
+        "weights_gb": round(weight_bytes(model) / 1e9, 1),
         "cache_gb": round(positions * bytes_per_position(model.model.config.text_config, model.dtype) / 1e9, 1),
         "batch_tb": round(sum(kernel.calls * kernel.bytes for kernel in cost.kernels) / 1e12, 2),
         "batch_pflop": round(sum(kernel.calls * kernel.flops for kernel in cost.kernels) / 1e15, 2),
@@ -57,7 +55,7 @@ def main(
     out: Annotated[Path | None, typer.Option("--out", help="JSON file for the result.")] = None,
 ) -> None:
     """Count what COCO-30k costs."""
-    share = float(read_json(Path("docs/render.json"))["share_of_roof"])
+    share = share_of_roof()
     result = {
         "prompts": PROMPTS,
         "shards": math.ceil(PROMPTS / SHARD),

@@ -17,25 +17,22 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.full_size import H100, PROMPT_TOKENS, full_size, share_of_roof, weight_bytes
 from benchmarks.result import finish
-from benchmarks.train import H100, full_size
 from ear.evaluation import EvaluationSettings
 from ear.method.cost import training_cost
 from ear.method.recipes import DEFAULT
-from ecgvf.core.files import read_json
 from ecgvf.janus import JanusModel
 from ecgvf.janus.roofline import batch_cost
 from tools.janus_pro import SHAPES
 
 CARD = 80_000_000_000
 """Bytes of the GPU's memory."""
-PROMPT_TOKENS = 24
 
 
 def images_at_once(model: JanusModel) -> int:
     """The batch that ``JanusModel.default_batch_size`` takes on a card with nothing but the weights in its memory."""
-    weights = sum(parameter.numel() for parameter in model.model.parameters()) * model.dtype.itemsize
-    return model.batch_size_within((CARD - weights) // 2)
+    return model.batch_size_within((CARD - weight_bytes(model)) // 2)
 
 
 def rendering(model: JanusModel, images: int, batch: int) -> float:
@@ -67,7 +64,7 @@ def main(
     out: Annotated[Path | None, typer.Option("--out", help="JSON file for the result.")] = None,
 ) -> None:
     """Count what the whole job takes."""
-    model, share = full_size("7b"), float(read_json(Path("docs/render.json"))["share_of_roof"])
+    model, share = full_size("7b"), share_of_roof()
     batch = images_at_once(model)
     # `ear eval` renders prompts of the concept before, after and as ceiling, of each other before and after.
     settings = EvaluationSettings()

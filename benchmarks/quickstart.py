@@ -22,7 +22,7 @@ from benchmarks.result import finish, program
 from ear.commands.quickstart import PASSES
 from ear.dataset import find_dataset
 from ear.evaluation import EvaluationSettings, evaluate
-from ear.evaluation.bounds import Status
+from ear.evaluation.holm import Status
 from ear.evaluation.outcomes import selected
 from ear.method.erase import erase
 from ear.method.recipes import ON_POLICY

@@ -22,8 +22,8 @@ from typing import Annotated
 
 import torch
 import typer
-from transformers import JanusForConditionalGeneration
 
+from benchmarks.full_size import H100, PROMPT_TOKENS, full_size
 from benchmarks.result import finish, program
 from ear.commands.quickstart import PASSES
 from ear.dataset import find_dataset
@@ -40,8 +40,7 @@ from ecgvf.core.files import JSON, read_json
 from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, load
-from ecgvf.janus.roofline import Roofs
-from tools.janus_pro import SHAPES, config
+from tools.janus_pro import SHAPES
 
 COMMAND = "python -m benchmarks.train"
 LEAST, MOST = {"ratio": 8.0, "ratio_7b": 20.0}, {"quickstart": 1.0}
@@ -50,12 +49,8 @@ WINDOW = 72
 """L of 576: 32 of nano's 256 tokens, two rows."""
 RELEASED, FORCED = (replace(recipe, window=WINDOW, threshold=0.0) for recipe in (PUBLISHED, PAPER))
 """The released loop, and teacher forcing: every window takes a step."""
-H100 = Roofs(bytes_per_second=3.35e12, flops_per_second=989e12)
-"""An H100 SXM by its data sheet: memory bandwidth, and dense bfloat16. https://www.nvidia.com/en-us/data-center/h100/"""
 CARDS = {"1b": 24, "7b": 80}
 """Size → memory of the card that it should train on, in GB."""
-PROMPT = 24
-"""Prompt tokens at full size."""
 
 
 @dataclass(frozen=True)
@@ -103,21 +98,15 @@ def quickstart_ratio(seconds: Mapping[str, float]) -> float:
     return round(PASSES / DEFAULT.passes * seconds[DEFAULT.name] / seconds[WINDOWED_KL.name], 3)
 
 
-def full_size(size: str) -> JanusModel:
-    """Janus-Pro of ``size`` on the meta device, in bfloat16."""
-    with torch.device("meta"):
-        model = JanusForConditionalGeneration(config(size)).bfloat16()
-    return JanusModel(f"janus-pro-{size}", Path(), model, load("janus-nano").processor)
-
-
-def counted_ratio(size: str) -> JSON:
-    """Seconds a pair takes at least on an H100, by the released loop and with teacher forcing, and their ratio."""
-    model = full_size(size)
+def counted_ratio() -> JSON:
+    """Seconds that a pair of Janus-Pro-7B takes at least on an H100, by the released loop and with teacher forcing, and
+    their ratio."""
+    model = full_size("7b")
     weights = sum(parameter.numel() for parameter in model.language_model.layers.parameters())
 
     def seconds(recipe: Recipe) -> float:
-        resolved = recipe.resolve(tokens=model.image_tokens, depth=SHAPES[size][2], concept_window=WINDOW)
-        return training_cost(model, resolved, 1, PROMPT).seconds(H100)
+        resolved = recipe.resolve(tokens=model.image_tokens, depth=SHAPES["7b"][2], concept_window=WINDOW)
+        return training_cost(model, resolved, 1, PROMPT_TOKENS).seconds(H100)
 
     released, ours = seconds(RELEASED), seconds(FORCED)
     return {
@@ -138,7 +127,7 @@ def memory_table(recipes: Sequence[Recipe]) -> list[JSON]:
             resolved: ResolvedRecipe = recipe.resolve(
                 tokens=model.image_tokens, depth=SHAPES[size][2], concept_window=48
             )
-            cost = training_cost(model, resolved, recipe.pairs, PROMPT)
+            cost = training_cost(model, resolved, recipe.pairs, PROMPT_TOKENS)
             gigabytes = cost.peak / 1e9
             rows.append(
                 {
@@ -161,7 +150,7 @@ def count() -> JSON:
     full = replace(DEFAULT, adapter="full")
     saving = replace(full, checkpointing="layers", rollouts=24)
     recipes = [recipe for recipe in RECIPES.values() if isinstance(recipe, Recipe)]
-    counted = counted_ratio("7b")
+    counted = counted_ratio()
     return {
         "ratio_7b": round(counted["ratio_7b"], 1),
         "counted_7b": counted,

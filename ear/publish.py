@@ -10,12 +10,12 @@ from typing import Any
 
 import jinja2
 import yaml
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import HfApi
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ear.evaluation import Evaluation
-from ear.evaluation.openings import openings_text
+from ear.evaluation.open_split import openings_text
 from ear.evaluation.table import document
 from ear.method import lora
 from ear.method.adapter import FORMAT
@@ -23,16 +23,17 @@ from ear.method.open_adapter import adapter_facts
 from ear.method.oracle import MODEL_FILE
 from ear.method.runs import ADAPTER_FILE, FILES, PROMPT_RECIPE
 from ecgvf.core import markdown
-from ecgvf.core.errors import AdapterError, SettingsError
+from ecgvf.core.errors import AdapterError
 from ecgvf.core.files import pretty_json, read_json, write_atomic
 from ecgvf.core.hub import REPO, hub_errors
 from ecgvf.core.shard_set import versions
 from ecgvf.janus import MODELS
+from ecgvf.publish.front_matter import PAPER
 from ecgvf.publish.redaction import redact
+from ecgvf.publish.repository import check_name, commit
 from ecgvf.world.domain import NANO
 
 CARD, SHEET = "README.md", "sheet.png"
-PAPER = "https://arxiv.org/abs/2506.20151"
 
 
 def push(evaluation: Evaluation, repo: str, *, public: bool = False) -> str:
@@ -56,21 +57,13 @@ def push(evaluation: Evaluation, repo: str, *, public: bool = False) -> str:
             api.create_repo(repo, private=not public, exist_ok=True)
             # An adapter that was published before may be another kind of file, which would be found first.
             replaced = {*FILES, lora.CONFIG} & set(api.list_repo_files(repo)) - content.keys()
-            commit = api.create_commit(
-                repo,
-                [
-                    *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=data) for name, data in content.items()),
-                    *(CommitOperationDelete(path_in_repo=name) for name in sorted(replaced)),
-                ],
-                commit_message=f"{evaluation.concept} erased from {Path(evaluation.model).name} by {evaluation.recipe}",
-            )
-    return str(commit.oid)
+            message = f"{evaluation.concept} erased from {Path(evaluation.model).name} by {evaluation.recipe}"
+            return commit(repo, content, sorted(replaced), message, repo_type=None)
 
 
 def check_publishable(adapters: Sequence[Path], repo: str) -> None:
     """Raise ``SettingsError`` for an invalid ``repo``, ``AdapterError`` for several adapters and for a whole model."""
-    if not re.fullmatch(REPO, repo):
-        raise SettingsError(f"--repo {repo}: write OWNER/NAME")
+    check_name(repo)
     if len(adapters) != 1:
         raise AdapterError("several adapters are measured together: publish each alone, with its own figures")
     _published_name(adapters[0])

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from ecgvf.core.files import write_atomic
+from ecgvf.core.parquet import parquet_bytes
 
 _NUMBER = re.compile(r"[-+]?[\d.]+( \([-\d.]+ to [-\d.]+\)| \[[-+\d., ]+\])?( of \d+)?(, without an interval)?( \*)?")
 """A figure, maybe with its interval, its sample size and a mark."""
@@ -18,9 +18,7 @@ _NUMBER = re.compile(r"[-+]?[\d.]+( \([-\d.]+ to [-\d.]+\)| \[[-+\d., ]+\])?( of
 
 def write_parquet(table: pa.Table, file: Path) -> None:
     """Write ``table`` with its metadata."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    write_atomic(file, sink.getvalue().to_pybytes())
+    write_atomic(file, parquet_bytes(table))
 
 
 def csv_bytes(table: pa.Table) -> bytes:

@@ -18,9 +18,10 @@ from packaging.requirements import Requirement
 
 import ecgvf
 from ecgvf.core.errors import EcgvfError
-from ecgvf.core.files import is_remote, read_json
+from ecgvf.core.files import is_remote
 from ecgvf.core.hub import LOG_IN
 from ecgvf.janus import MODELS
+from ecgvf.janus.loading import has_weights
 from ecgvf.llm.registry import Registry
 from ecgvf.publish.repository import account
 from ecgvf.world.domain import NANO
@@ -113,12 +114,7 @@ def _models() -> Iterator[Check]:
 def _is_downloaded(repo: str) -> bool:
     """Whether all weights of a model are in the Hub's cache; its configuration comes first (``janus.loading``)."""
     config = try_to_load_from_cache(repo, "config.json")
-    if not isinstance(config, str):
-        return False
-    folder = Path(config).parent
-    index = folder / "model.safetensors.index.json"
-    shards = set(read_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
-    return all((folder / shard).is_file() for shard in shards)
+    return isinstance(config, str) and has_weights(Path(config).parent)
 
 
 def _writers() -> Iterator[Check]:

@@ -114,7 +114,6 @@ def attack(
     The attack sees training pairs only. Resumable: no image is rendered twice.
     """
     import_pytorch()
-    from ear.evaluation.attack_table import attack_caption, attack_table
     from ear.evaluation.robustness import attack as attack_adapters
     from ear.evaluation.robustness import check_settings
     from ecgvf.janus import load_without_weights
@@ -129,11 +128,9 @@ def attack(
     paths = {"sheet": str(found.save_contact_sheet(page))}
     if outcomes is not None:
         paths["outcomes"] = str(found.save(outcomes))
-    caption = attack_caption(found.outcomes, found.split, found.test_openings)
-    title = f"{found.concept} under attack, erased from {found.model}: shares of images that show it"
     labels = {"sheet": "Contact sheet", "outcomes": "Outcomes"}
     console.print_result(
         {"dataset": dataset.fingerprint, "seed": attacking.seed, **found.json(), **paths},
-        attack_table(found.attacks, found.classes, title=title, caption=caption),
+        found.attack_table(),
         *(f"{labels[name]}: {console.escape(path)}" for name, path in paths.items()),
     )

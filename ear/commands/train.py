@@ -159,11 +159,10 @@ def _write_prompts(
 
 def _precision(recipe: "Recipe", device: "torch.device", model: "JanusModel") -> tuple[str, str]:
     """The line about dtypes, for a training on ``device``."""
-    from ear.method.precision import computes_in_bfloat16
+    from ear.method.precision import compute_dtype
 
-    compute = "bfloat16" if computes_in_bfloat16(recipe, device, model.dtype) else model.dtype_name
     weights = model.dtype_name if recipe.weight_dtype == "model" else recipe.weight_dtype
-    return "precision", f"{compute} compute, {weights} weights"
+    return "precision", f"{compute_dtype(recipe, model, device)} compute, {weights} weights"
 
 
 def _print_runs(

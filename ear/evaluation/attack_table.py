@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from ear.evaluation.attack_figures import AttackRow, PromptClass
-from ear.evaluation.openings import openings_text
+from ear.evaluation.open_split import openings_text
 from ear.evaluation.outcomes import Outcome
 from ecgvf.core import console
 from ecgvf.core.figures import Figure

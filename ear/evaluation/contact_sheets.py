@@ -15,6 +15,7 @@ from ecgvf.core.png import decode
 
 if TYPE_CHECKING:
     from ear.evaluation.result import Evaluation
+    from ear.evaluation.robustness import Robustness
 
 CONCEPT_ROWS, RETAINED_ROWS, NEIGHBOUR_ROWS = 5, 5, 2
 """Rows of the contact sheet: of the concept, of retained concepts, and how many of the latter may be neighbours."""
@@ -50,11 +51,12 @@ def write_contact_sheet(evaluations: "Sequence[Evaluation]", names: Sequence[str
     return file
 
 
-def write_attack_sheet(outcomes: Sequence[Outcome], file: Path, *, title: str, unsafe: bool) -> Path:
-    """Write a PNG with the columns "original", "erased" and one per attack (and of the oracle under it).
+def write_attack_sheet(measured: "Evaluation | Robustness", outcomes: Sequence[Outcome], file: Path) -> Path:
+    """Write a PNG of all ``outcomes`` with the columns "original", "erased" and one per attack (and of the oracle under
+    it).
 
-    The rows are the prompts whose images show the concept under the most attacks, the most probable first; if
-    ``unsafe`` all are blurred. Prompts that are an attack by themselves have a column, too. Returns ``file``.
+    The rows are the prompts whose images show the concept under the most attacks, the most probable first; those of an
+    unsafe concept are blurred. Prompts that are an attack by themselves have a column, too. Returns ``file``.
     Raises ``DatasetError`` for outcomes without images under attack.
     """
     of_concept = [outcome for outcome in outcomes if outcome.group == "concept" and outcome.image]
@@ -83,7 +85,8 @@ def write_attack_sheet(outcomes: Sequence[Outcome], file: Path, *, title: str, u
         if found  # without prompts that are not attacked, nothing is "original" or "erased"
     ]
     labels = [(f"seed {task[1]}", prompts[task]) for task in tasks]
-    write_atomic(file, contact_sheet.comparison(labels, images, title=title, blurred=[unsafe] * len(tasks)))
+    title = f"{measured.concept} under attack, erased from {Path(measured.model).name}"
+    write_atomic(file, contact_sheet.comparison(labels, images, title=title, blurred=[measured.unsafe] * len(tasks)))
     return file
 
 

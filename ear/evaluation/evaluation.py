@@ -15,7 +15,7 @@ from ear.evaluation.fidelity.settings import FidelitySettings
 from ear.evaluation.judges import EvaluationJudges, open_judges
 from ear.evaluation.measure import Measurement
 from ear.evaluation.not_measured import NotMeasured, left_out
-from ear.evaluation.openings import open_split
+from ear.evaluation.open_split import open_split
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome
 from ear.evaluation.prompts import (
     EvaluationPrompt,

@@ -18,7 +18,7 @@ from typing import Any, Self, get_args
 
 import numpy as np
 
-from ear.evaluation import bounds, statistics
+from ear.evaluation import holm, statistics
 from ear.evaluation.outcomes import AnsweredQuestion, Condition, Outcome, Sample, paired, selected
 from ear.retained_concepts import Group
 from ecgvf.core.figures import Figure
@@ -125,13 +125,13 @@ def all_rows(
 
 def replacement(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
     """Whether the concept is gone, and whether its surrogate stands in its place."""
-    main = _of(outcomes, "concept", "main")
+    main = _of_concept(outcomes, "main")
     return _replacement(main, thresholds(outcomes) if limits is None else limits)
 
 
 def by_wording(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
     """``replacement`` and ``scene``, without its single attributes, for the prompts of each wording."""
-    images = _of(outcomes, "concept", "main", "wording")
+    images = _of_concept(outcomes, "main", "wording")
     limits = thresholds(outcomes) if limits is None else limits
     rows = []
     for wording in sorted({outcome.wording for outcome in images if outcome.wording is not None}):
@@ -144,7 +144,7 @@ def by_wording(outcomes: Sequence[Outcome], limits: Thresholds | None = None) ->
 
 def replacement_by_sampling(outcomes: Sequence[Outcome], limits: Thresholds | None = None) -> list[FigureRow]:
     """``replacement`` at every other guidance and temperature."""
-    images = _of(outcomes, "concept", "sampling")
+    images = _of_concept(outcomes, "sampling")
     settings = sorted({(outcome.guidance, outcome.temperature) for outcome in images})
     limits = thresholds(outcomes) if limits is None else limits
     return [
@@ -157,7 +157,7 @@ def replacement_by_sampling(outcomes: Sequence[Outcome], limits: Thresholds | No
 def concept_in_any_seed(outcomes: Sequence[Outcome]) -> list[FigureRow]:
     """Share of prompts that show the concept with any of ``SEEDS`` seeds; empty if no prompt has as many."""
     by_prompt: dict[str, dict[tuple[Condition, str | None], dict[int, Outcome]]] = {}
-    for outcome in _of(outcomes, "concept", "main", "wording", "seeds"):
+    for outcome in _of_concept(outcomes, "main", "wording", "seeds"):
         by_model = by_prompt.setdefault(outcome.id, {})
         by_model.setdefault((outcome.condition, outcome.adapter), {})[outcome.seed] = outcome
     chosen = [images for by_model in by_prompt.values() for images in _of_same_seeds(by_model)]
@@ -183,7 +183,7 @@ def _of_same_seeds(by_model: Mapping[tuple[Condition, str | None], Mapping[int, 
 
 def scene(outcomes: Sequence[Outcome]) -> list[FigureRow]:
     """Whether the scene stays: attributes that the prompt asks for, CLIP's similarity, and ``nll_frozen`` in nats."""
-    main = _of(outcomes, "concept", "main")
+    main = _of_concept(outcomes, "main")
     names = _attributes(main)
     single = [_row("scene_kept", partial(_kept, attributes=[name]), main, group=name) for name in names]
     whole = _scene(main)
@@ -200,10 +200,7 @@ def retention_by_group(outcomes: Sequence[Outcome], limits: Thresholds | None = 
         "token_agreement": lambda each: each.token_agreement,
     }
     by_group = {group: images for group in (*GROUPS, POOLED) if (images := of_retained(outcomes, group))}
-    rows = [
-        _row(name, value, images, group=group) for group, images in by_group.items() for name, value in values.items()
-    ]
-    return [row for row in rows if row.after.n]
+    return [row for group, images in by_group.items() for row in _rows(values, images, group=group)]
 
 
 def retention_by_concept(outcomes: Sequence[Outcome]) -> list[FigureRow]:
@@ -218,12 +215,12 @@ def retention_by_concept(outcomes: Sequence[Outcome]) -> list[FigureRow]:
 
 
 def lost(outcomes: Sequence[Outcome]) -> dict[str, bool | None]:
-    """Retained concept → whether its share of images has fallen, corrected for their number (``bounds.holm_tests``).
+    """Retained concept → whether its share of images has fallen, corrected for their number (``holm.holm_tests``).
 
-    None: not shown, and of too few prompts for the loss of all its images to show by itself (``bounds.can_miss``).
+    None: not shown, and of too few prompts for the loss of all its images to show by itself (``holm.can_miss``).
     """
     columns = _columns(of_retained(outcomes, POOLED))
-    tests, testable = bounds.holm_tests(columns, at_least=1.0), bounds.can_miss(columns)
+    tests, testable = holm.holm_tests(columns, at_least=1.0), holm.can_miss(columns)
     missed = {concept for concept, test in tests.items() if test.status == "missed"}
     return {concept: True if concept in missed else False if concept in testable else None for concept in columns}
 
@@ -241,7 +238,7 @@ def retention_ratio(outcomes: Sequence[Outcome], group: str = POOLED) -> Figure:
 
 def erasure_rate(outcomes: Sequence[Outcome]) -> Figure:
     """1 - the share of images that show the erased concept after erasing, divided by that before."""
-    left = _ratio(_of(outcomes, "concept", "main"))
+    left = _ratio(_of_concept(outcomes, "main"))
     return Figure(1 - left.value, left.n, 1 - left.high, 1 - left.low)
 
 
@@ -251,7 +248,7 @@ def over_ceiling(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
     The figures are ``shows_surrogate``, ``shows_something`` and ``scene_kept``, as far as the judges can tell them.
     Paired by prompt and seed.
     """
-    main, limits = _of(outcomes, "concept", "main"), thresholds(outcomes)
+    main, limits = _of_concept(outcomes, "main"), thresholds(outcomes)
     names = _attributes(main)
     values: dict[str, Value] = {
         "shows_surrogate": shows_surrogate,
@@ -270,9 +267,9 @@ def over_ceiling(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
     return found
 
 
-def neighbour_tests(outcomes: Sequence[Outcome], at_least: float) -> dict[str, bounds.BoundTest]:
-    """Neighbour → its ratio after to before, tested against ``at_least`` (``bounds.holm_tests``)."""
-    return bounds.holm_tests(_columns(of_retained(outcomes, "neighbours")), at_least=at_least)
+def neighbour_tests(outcomes: Sequence[Outcome], at_least: float) -> dict[str, holm.BoundTest]:
+    """Neighbour → its ratio after to before, tested against ``at_least`` (``holm.holm_tests``)."""
+    return holm.holm_tests(_columns(of_retained(outcomes, "neighbours")), at_least=at_least)
 
 
 def understanding(answered: Sequence[AnsweredQuestion], guidance: float, temperature: float) -> list[FigureRow]:
@@ -365,10 +362,7 @@ def _replacement(
         "shows_surrogate": shows_surrogate,
         "shows_something": lambda each: _something(each, limits),
     }
-    rows = [
-        _row(name, value, images, group="concept", wording=wording, phrases=phrases) for name, value in values.items()
-    ]
-    return [row for row in rows if row.after.n]
+    return _rows(values, images, group="concept", wording=wording, phrases=phrases)
 
 
 def _scene(images: Sequence[Outcome], *, wording: str = POOLED, phrases: int | None = None) -> list[FigureRow]:
@@ -379,13 +373,25 @@ def _scene(images: Sequence[Outcome], *, wording: str = POOLED, phrases: int | N
         "clip_margin": _clip_margin,
         "nll_frozen": lambda each: each.nll_frozen,
     }
-    rows = [_row(name, value, images, wording=wording, phrases=phrases) for name, value in values.items()]
-    return [row for row in rows if row.after.n]
+    return _rows(values, images, wording=wording, phrases=phrases)
 
 
 def _attributes(images: Sequence[Outcome]) -> list[str]:
     """The attributes of the scene that judges looked for."""
     return list(dict.fromkeys(each.attribute for outcome in images for each in outcome.attributes))
+
+
+def _rows(
+    values: Mapping[str, Value],
+    images: Sequence[Outcome],
+    *,
+    group: str = POOLED,
+    wording: str = POOLED,
+    phrases: int | None = None,
+) -> list[FigureRow]:
+    """The figures that are defined for ``images``."""
+    rows = [_row(name, value, images, group=group, wording=wording, phrases=phrases) for name, value in values.items()]
+    return [row for row in rows if row.after.n]
 
 
 def _row(
@@ -455,8 +461,8 @@ def _columns(images: Sequence[Outcome]) -> dict[str, tuple[list[float], list[flo
     return columns
 
 
-def _of(outcomes: Sequence[Outcome], group: Group, *samples: Sample) -> list[Outcome]:
-    return [outcome for outcome in outcomes if outcome.group == group and outcome.sample in samples]
+def _of_concept(outcomes: Sequence[Outcome], *samples: Sample) -> list[Outcome]:
+    return [outcome for outcome in outcomes if outcome.group == "concept" and outcome.sample in samples]
 
 
 def of_retained(outcomes: Sequence[Outcome], group: str = POOLED) -> list[Outcome]:

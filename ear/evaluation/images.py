@@ -17,7 +17,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.stage_set import Stage, StageSet
 from ecgvf.core.store import Store
-from ecgvf.janus import GenerationOptions, JanusModel, Sampling
+from ecgvf.janus import JanusModel, Sampling
 from ecgvf.render import RenderedImage, fill_with_images, refusal, refuse_failures
 
 STAGE = Stage("evaluation", "ear eval")
@@ -102,18 +102,25 @@ def evaluation_images(
             _table,
             description=description,
             batch_size=batch_size,
-            options=attack.options if attack is not None else lambda tasks: GenerationOptions(),
+            prefix=attack.prefix if attack is not None else lambda tasks: None,
         )
     stage_set.finish({"pictures": len(prompts)}, current=False)
     return stage_set
 
 
-def _table(prompts: Sequence[EvaluationPrompt], images: Sequence[RenderedImage]) -> pa.Table:
-    refuse_failures(prompts, images)
+def image_table(
+    prompts: Sequence[EvaluationPrompt], images: Sequence[bytes], vq_ids: Sequence[Sequence[int]]
+) -> pa.Table:
+    """A row of ``SCHEMA`` per prompt: its image as PNG, and the image's tokens, which may be none."""
     columns = {
         "prompt": [prompt.prompt for prompt in prompts],
         "seed": [prompt.seed for prompt in prompts],
-        "vq_ids": [image.vq_ids for image in images],
-        "image": [image.image for image in images],
+        "vq_ids": vq_ids,
+        "image": images,
     }
     return pa.table(columns, schema=SCHEMA)
+
+
+def _table(prompts: Sequence[EvaluationPrompt], images: Sequence[RenderedImage]) -> pa.Table:
+    refuse_failures(prompts, images)
+    return image_table(prompts, [image.image for image in images], [image.vq_ids for image in images])

@@ -23,11 +23,11 @@ from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import JudgeError
 from ecgvf.judges import Judge, JudgeOptions, create_judge
 from ecgvf.judges.classifier import Classifier
-from ecgvf.judges.each import predict_all
 from ecgvf.judges.factory import RETAINED_JUDGE, weights_by_judge
 from ecgvf.judges.judge import TOP_LABELS, Prediction
 from ecgvf.judges.judge import settings as judge_settings
 from ecgvf.judges.nano import ATTRIBUTE_JUDGES, measuring_judges, same_labels
+from ecgvf.judges.predictions import predict_all
 from ecgvf.judges.retained import RetainedJudges, predict
 from ecgvf.world import grammar
 from ecgvf.world.attributes import find_attributes

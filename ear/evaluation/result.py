@@ -246,9 +246,7 @@ class Evaluation:
 
     def save_attack_sheet(self, file: Path) -> Path:
         """Write a PNG of what each attack brought back, for the full figures, and return its path."""
-        title = f"{self.concept} under attack, erased from {Path(self.model).name}"
-        outcomes = [*self.outcomes, *self.attacked]
-        return write_attack_sheet(outcomes, file, title=title, unsafe=self.unsafe)
+        return write_attack_sheet(self, [*self.outcomes, *self.attacked], file)
 
     def __str__(self) -> str:
         return text([self], ["after"])

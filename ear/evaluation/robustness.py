@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.table import Table
 
 from ear.evaluation.attack_figures import AttackRow, PromptClass, attack_rows, prompt_classes
+from ear.evaluation.attack_table import attack_caption, attack_table
 from ear.evaluation.attacks.attack import Example, Kind
 from ear.evaluation.attacks.fit import fit
 from ear.evaluation.attacks.kinds import KINDS
@@ -27,7 +29,7 @@ from ear.evaluation.control_tokens import class_outcomes
 from ear.evaluation.images import evaluation_images, renderable
 from ear.evaluation.judges import open_judges
 from ear.evaluation.measure import Measurement
-from ear.evaluation.openings import open_split
+from ear.evaluation.open_split import open_split
 from ear.evaluation.outcomes import Outcome, write_outcomes
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, retained_prompts
 from ear.method.open_adapter import check_concept, files_hash, open_adapter
@@ -131,8 +133,13 @@ class Robustness:
 
     def save_contact_sheet(self, file: Path) -> Path:
         """Write a PNG of what each attack brought back; returns its path."""
-        title = f"{self.concept} under attack, erased from {Path(self.model).name}"
-        return write_attack_sheet(self.outcomes, file, title=title, unsafe=self.unsafe)
+        return write_attack_sheet(self, self.outcomes, file)
+
+    def attack_table(self) -> Table:
+        """The table of what attacks brought back."""
+        caption = attack_caption(self.outcomes, self.split, self.test_openings)
+        title = f"{self.concept} under attack, erased from {self.model}: shares of images that show it"
+        return attack_table(self.attacks, self.classes, title=title, caption=caption)
 
 
 def attack(

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ear.evaluation.attacks.fit import FittedAttack
-from ear.evaluation.images import SCHEMA, STAGE, shards
+from ear.evaluation.images import SCHEMA, STAGE, image_table, shards
 from ear.evaluation.measure import Measurement
 from ear.evaluation.prompts import EvaluationPrompt
 from ear.prompt_images import INDEX
@@ -63,14 +63,9 @@ class SubmittedImages:
         stage_set = run.stage_set(STAGE, settings)
 
         def work(shard: Sequence[EvaluationPrompt], _: object, advance: Callable[[int], None]) -> pa.Table:
-            columns = {
-                "prompt": [prompt.prompt for prompt in shard],
-                "seed": [prompt.seed for prompt in shard],
-                "vq_ids": [[] for _ in shard],
-                "image": [self._image(prompt, size) for prompt in shard],
-            }
+            images = [self._image(prompt, size) for prompt in shard]
             advance(len(shard))
-            return pa.table(columns, schema=SCHEMA)
+            return image_table(shard, images, [[] for _ in shard])
 
         stage_set.fill(shards(prompts), work, description=f"reading the images of {self.name}")
         stage_set.finish({"pictures": len(prompts)}, current=False)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ear.evaluation.figures import POOLED, FigureRow
-from ear.evaluation.openings import openings_text
+from ear.evaluation.open_split import openings_text
 from ear.method.recipes import PROMPT_REWRITE
 from ear.tables import rows_as_csv
 from ecgvf.core import console, markdown

@@ -49,8 +49,7 @@ def token_agreement(
         states = hidden_states(model, prompts[batch], tokens).flatten(0, 1)
         if sampling.guided:
             unconditional = hidden_states(model, prompts[batch], tokens, unconditional=True).flatten(0, 1)
-            guidance = torch.full((len(states), 1), sampling.guidance, device=model.device)
-            scores = guided_logits(model, torch.cat([states, unconditional]), guidance)
+            scores = guided_logits(model, torch.cat([states, unconditional]), sampling.guidance)
         else:
             scores = logits(model, states).float()
         sampled = sample_tokens(scores, uniform.flatten(), sampling).view(count, length)

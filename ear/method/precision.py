@@ -25,9 +25,10 @@ def computes_in_bfloat16(recipe: Recipe, device: torch.device, dtype: torch.dtyp
     return device.type != "cuda" or not emulated
 
 
-def compute_dtype(recipe: Recipe, model: JanusModel) -> str:
-    """The dtype of forward and backward passes, by name."""
-    return "bfloat16" if computes_in_bfloat16(recipe, model.device, model.dtype) else model.dtype_name
+def compute_dtype(recipe: Recipe, model: JanusModel, device: torch.device | None = None) -> str:
+    """The dtype of forward and backward passes on ``device`` (None: the model's own), by name."""
+    bfloat16 = computes_in_bfloat16(recipe, device or model.device, model.dtype)
+    return "bfloat16" if bfloat16 else model.dtype_name
 
 
 def training_dtype(facts: Mapping[str, Any]) -> str | None:

@@ -92,8 +92,7 @@ class PublishedSteps:
 
         ``states`` [2, C] are those of the stream's last position.
         """
-        guidance = torch.tensor([[self.sampling.guidance]], device=states.device)
-        guided = apply_guidance(logits(self.model, states).float(), guidance)
+        guided = apply_guidance(logits(self.model, states).float(), self.sampling.guidance)
         probabilities = processed_logits(guided, self.sampling).softmax(dim=-1)
         token = torch.multinomial(probabilities, 1, generator=self.state.generator)
         return self.model.image_token_embeddings[token].expand(2, -1, -1)

@@ -24,7 +24,7 @@ from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, PromptNoise, decode_images, hidden_states, logits
 from ecgvf.judges import JudgeOptions, create_judge
-from ecgvf.judges.each import predict_all
+from ecgvf.judges.predictions import predict_all
 from ecgvf.render import RenderedImage, fill_with_images, refuse_failures
 
 STAGE = Stage("rehearsal", "ear train")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ear.evaluation import Evaluation
 from ear.evaluation.fidelity.measure import Fidelity
-from ear.evaluation.openings import openings_text
+from ear.evaluation.open_split import openings_text
 from ear.evaluation.outcomes import read_facts, selected
 from ear.memorisation.report import FILE
 from ear.method.runs import adapter_name

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ear.evaluation import figures, statistics
-from ear.evaluation.bounds import Status
+from ear.evaluation.holm import Status
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, selected
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON

@@ -84,6 +84,10 @@ class Suite:
     """Name → folder of somebody else's images or adapter."""
     engine: Engine | None = None
     """Where the images of datasets are rendered and judged; None: ``local_engine``."""
+    _submissions: dict[tuple[str, str], Submission] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """Concept and name → the submission, whose hash takes the reading of all its files."""
+    _datasets: dict[tuple[str, int], Dataset] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """Concept and run seed → the dataset."""
 
     @cached_property
     def concepts(self) -> dict[str, str]:
@@ -285,16 +289,6 @@ class Suite:
     def _facts(self) -> JSON:
         """Hashes of the model, of nano's world and of its judges' weights."""
         return {"model": model_fingerprint(self.spec.model), "world": grammar.fingerprint(), "judges": nano_weights()}
-
-    @cached_property
-    def _submissions(self) -> dict[tuple[str, str], Submission]:
-        """Concept and name → the submission, whose hash takes the reading of all its files."""
-        return {}
-
-    @cached_property
-    def _datasets(self) -> dict[tuple[str, int], Dataset]:
-        """Concept and run seed → the dataset."""
-        return {}
 
     def _method_settings(self, cell: Cell) -> JSON:
         if cell.recipe in self.submissions:

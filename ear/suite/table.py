@@ -14,8 +14,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from ear.suite.cells import Cell
+from ear.suite.count_openings import count_openings
 from ear.suite.leaderboard import MISSING, leaderboard
-from ear.suite.openings import count_openings
 from ear.suite.rows import difference_rows, drop_repeated_ceiling, drop_repeated_references, missing_row, table_rows
 from ear.suite.suite import Suite
 from ear.tables import csv_bytes, write_parquet

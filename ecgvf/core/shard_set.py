@@ -28,6 +28,7 @@ import ecgvf
 from ecgvf.core import console, jsonl
 from ecgvf.core.errors import StageMissing, StoreCorrupt
 from ecgvf.core.files import JSON, append_line, canonical_json, content_hash, pretty_json, read_json, write_atomic
+from ecgvf.core.parquet import parquet_bytes
 from ecgvf.core.records import R, from_table
 
 T = TypeVar("T")
@@ -196,9 +197,7 @@ class ShardSet:
         Another process may have finished the set meanwhile: if it has this very shard, nothing is written, otherwise
         ``StoreCorrupt`` is raised.
         """
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
-        data = sink.getvalue().to_pybytes()
+        data = parquet_bytes(table)
         if self.finished:
             self._log = None  # the other process wrote lines of its own
             if self.manifest["files"].get(self.shard(index).name) == _sha256(data):

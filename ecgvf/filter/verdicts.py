@@ -12,10 +12,10 @@ from ecgvf.core.png import decode
 from ecgvf.core.records import Rendering, Verdict, from_table, to_table
 from ecgvf.core.shard_set import Advance
 from ecgvf.engine import Description
-from ecgvf.judges.each import predict_each
 from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.judge import Judge, Prediction
 from ecgvf.judges.judge import settings as judge_settings
+from ecgvf.judges.predictions import predict_each
 from ecgvf.judges.retained import RetainedJudges, predict
 
 if TYPE_CHECKING:

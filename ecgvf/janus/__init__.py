@@ -10,7 +10,7 @@ prompt ──prompting──▶ token ids ──decoding──▶ image tokens �
       (image, question) ──understanding (vision tower, layers)──▶ the probability of yes
 """
 
-from ecgvf.janus.decoding import GenerationOptions, generate_image_tokens, render_images
+from ecgvf.janus.decoding import generate_image_tokens, render_images
 from ecgvf.janus.hidden import PromptNoise, hidden_states, logits
 from ecgvf.janus.loading import MODELS, absolute_name, load, load_without_weights
 from ecgvf.janus.model import JanusModel
@@ -23,7 +23,6 @@ from ecgvf.janus.understanding import yes_probabilities
 
 __all__ = [
     "MODELS",
-    "GenerationOptions",
     "JanusModel",
     "PromptNoise",
     "Sampling",

@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ecgvf.core.errors import SettingsError
 from ecgvf.janus.decoder import Decoder
 from ecgvf.janus.hidden import guided_logits, logits
 from ecgvf.janus.kv_cache import allocate_kv_cache
@@ -16,25 +15,6 @@ from ecgvf.janus.model import JanusModel
 from ecgvf.janus.pixels import decode_images
 from ecgvf.janus.prompting import generation_ids, unconditional_ids
 from ecgvf.janus.sampling import Sampling, sample_tokens, uniform_noise
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationOptions:
-    """Options of a rendering beyond prompts and sampling. N is the number of prompts."""
-
-    prefix: Tensor | None = None
-    """Given image tokens, int64 [N, n], n up to T, with -1 for a token to sample."""
-    guidance: Sequence[float] | None = None
-    """Guidance scale of each prompt, which overrides the sampling's."""
-    negative_prompt: str | None = None
-    """What guidance leads away from; "" is the empty prompt. None: the model's own negative prompt, else the empty
-    one."""
-
-    def batch(self, rows: slice) -> "GenerationOptions":
-        """The options for the prompts in ``rows``."""
-        prefix = None if self.prefix is None else self.prefix[rows]
-        guidance = None if self.guidance is None else self.guidance[rows]
-        return GenerationOptions(prefix, guidance, self.negative_prompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +45,15 @@ def render_images(
     seeds: Sequence[int],
     sampling: Sampling = Sampling(),
     *,
-    options: GenerationOptions = GenerationOptions(),
+    prefix: Tensor | None = None,
     batch_size: int | None = None,
 ) -> RenderedImages:
     """Render one image per prompt, in batches of ``batch_size`` (None: the model's own) in the given order.
 
-    Image i depends on the model, ``prompts[i]``, ``seeds[i]``, ``sampling`` and ``options``; on the other rows of its
-    batch only through floating point. Raises ``ModelError`` for a prompt that ``generation_ids`` refuses,
-    ``torch.OutOfMemoryError`` if a batch does not fit.
+    ``prefix`` int64 [N, n], n up to T, are given image tokens, with -1 for a token to sample. Image i depends on the
+    model, ``prompts[i]``, ``seeds[i]``, ``sampling`` and ``prefix[i]``; on the other rows of its batch only through
+    floating point. Raises ``ModelError`` for a prompt that ``generation_ids`` refuses, ``torch.OutOfMemoryError`` if a
+    batch does not fit.
     """
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds")
@@ -84,7 +65,8 @@ def render_images(
     for start in range(0, count, step):
         batch = slice(start, start + step)
         uniform = uniform_noise(seeds[batch], model.image_tokens)
-        images = generate_image_tokens(model, prompts[batch], uniform, sampling, options.batch(batch))
+        batch_prefix = None if prefix is None else prefix[batch]
+        images = generate_image_tokens(model, prompts[batch], uniform, sampling, batch_prefix)
         vq_ids[batch] = images.vq_ids.cpu().numpy()
         pixels[batch], finite[batch] = decode_images(model, images.vq_ids)
         finite[batch] &= images.finite.cpu().numpy()
@@ -97,23 +79,19 @@ def generate_image_tokens(
     prompts: Sequence[str],
     uniform: Tensor,
     sampling: Sampling,
-    options: GenerationOptions = GenerationOptions(),
+    prefix: Tensor | None = None,
 ) -> ImageTokens:
     """Image tokens of B prompts.
 
-    ``uniform`` float64 [B, T] in [0, 1): token t of image b is sampled with ``uniform[b, t]``. With guidance, a step
-    runs 2B rows: the conditional ones, then the unconditional ones, which get the same tokens.
+    ``uniform`` float64 [B, T] in [0, 1): token t of image b is sampled with ``uniform[b, t]``. ``prefix`` as in
+    ``render_images``. With guidance, a step runs 2B rows: the conditional ones, then the unconditional ones, which get
+    the same tokens.
     """
     count, new_tokens, device = len(prompts), model.image_tokens, model.device
-    guidance = _guidance(options, sampling, count).to(device)
-    guided = bool((guidance != 1).any())
-    negative_prompt = model.negative_prompt if options.negative_prompt is None else options.negative_prompt
-    input_ids, attention_mask = _input_ids(model, prompts, guided, negative_prompt)
+    input_ids, attention_mask = _input_ids(model, prompts, sampling.guided)
     rows, prompt_length = input_ids.shape
-    prefix = torch.full((count, new_tokens), -1, dtype=torch.int64)
-    if options.prefix is not None:
-        prefix[:, : options.prefix.shape[1]] = options.prefix
-    uniform, prefix = uniform.to(device), prefix.to(device)
+    uniform = uniform.to(device)
+    prefix = None if prefix is None else prefix.to(device)
     vq_ids = torch.empty(count, new_tokens, dtype=torch.int64, device=device)
     sums = torch.zeros(count, dtype=torch.float32, device=device)
     config = model.language_model.config
@@ -121,39 +99,30 @@ def generate_image_tokens(
         decoder = Decoder(model, input_ids, attention_mask, cache)
         states = decoder.prefill()
         for step in range(new_tokens):
-            step_logits = guided_logits(model, states, guidance) if guided else logits(model, states).float()
+            if sampling.guided:
+                step_logits = guided_logits(model, states, sampling.guidance)
+            else:
+                step_logits = logits(model, states).float()
             sums += step_logits.sum(dim=-1)  # NaN and infinity stay in a sum, and nothing has to wait for the device
             tokens = sample_tokens(step_logits, uniform[:, step], sampling)
-            if options.prefix is not None:
+            if prefix is not None and step < prefix.shape[1]:
                 tokens = torch.where(prefix[:, step] < 0, tokens, prefix[:, step])
             vq_ids[:, step] = tokens
             if step + 1 < new_tokens:
-                states = decoder.step(tokens.repeat(2) if guided else tokens)
+                states = decoder.step(tokens.repeat(2) if sampling.guided else tokens)
     return ImageTokens(vq_ids, sums.isfinite())
 
 
-def _input_ids(
-    model: JanusModel, prompts: Sequence[str], guided: bool, negative_prompt: str | None
-) -> tuple[Tensor, Tensor]:
+def _input_ids(model: JanusModel, prompts: Sequence[str], guided: bool) -> tuple[Tensor, Tensor]:
     """Ids and mask, int64 [R, S] each, of the conditional rows and, if ``guided``, the unconditional ones."""
-    input_ids, attention_mask = _masked_ids(model, prompts, guided, negative_prompt)
+    input_ids, attention_mask = _masked_ids(model, prompts, guided)
     return input_ids, attention_mask if model.padding_masked else torch.ones_like(attention_mask)
 
 
-def _masked_ids(
-    model: JanusModel, prompts: Sequence[str], guided: bool, negative_prompt: str | None
-) -> tuple[Tensor, Tensor]:
-    if guided and negative_prompt:
-        return generation_ids(model, prompts, negative_prompt=negative_prompt)
+def _masked_ids(model: JanusModel, prompts: Sequence[str], guided: bool) -> tuple[Tensor, Tensor]:
+    if guided and model.negative_prompt:
+        return generation_ids(model, prompts, negative_prompt=model.negative_prompt)
     input_ids, attention_mask = generation_ids(model, prompts)
     if not guided:
         return input_ids, attention_mask
     return torch.cat([input_ids, unconditional_ids(model, input_ids)]), attention_mask.repeat(2, 1)
-
-
-def _guidance(options: GenerationOptions, sampling: Sampling, count: int) -> Tensor:
-    """Guidance scale of each image, float32 [B, 1]."""
-    scales = [sampling.guidance] * count if options.guidance is None else list(options.guidance)
-    if len(scales) != count or not all(scale >= 0 for scale in scales):
-        raise SettingsError(f"guidance is {scales}: expected {count} numbers, each at least 0")
-    return torch.tensor(scales, dtype=torch.float32)[:, None]

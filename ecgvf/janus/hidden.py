@@ -77,8 +77,8 @@ def logits(model: JanusModel, states: Tensor) -> Tensor:
     return image_logits
 
 
-def guided_logits(model: JanusModel, states: Tensor, guidance: Tensor) -> Tensor:
-    """Logits float32 [B, V] with classifier-free guidance of ``guidance`` float32 [B, 1].
+def guided_logits(model: JanusModel, states: Tensor, guidance: float) -> Tensor:
+    """Logits float32 [B, V] with classifier-free guidance of scale ``guidance``.
 
     ``states`` [2B, C] are B conditional rows followed by their B unconditional rows. The last layer of the head is
     affine, so that guiding its inputs is guiding its outputs (``sampling.apply_guidance``), at half the work.

@@ -25,10 +25,8 @@ def uniform_noise(seeds: Sequence[int], tokens: int) -> Tensor:
     return rows
 
 
-def apply_guidance(logits: Tensor, guidance: Tensor | float) -> Tensor:
+def apply_guidance(logits: Tensor, guidance: float) -> Tensor:
     """Guided logits [B, V] of B conditional rows followed by their B unconditional rows, [2B, V]; same dtype.
-
-    ``guidance`` is one scale, or [B, 1].
 
     Ho and Salimans, Classifier-Free Diffusion Guidance, https://arxiv.org/abs/2207.12598, scaled as in transformers.
     """

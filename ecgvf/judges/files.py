@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 from ecgvf.core.errors import JudgeError, SettingsError, StoreCorrupt, first_line
 from ecgvf.core.files import read_json
 from ecgvf.core.png import to_rgb
-from ecgvf.judges.each import predict_each
 from ecgvf.judges.judge import Judge, Prediction
+from ecgvf.judges.predictions import predict_each
 
 MAX_IMAGES, MAX_PIXELS = 32, 2**24
 """Per batch."""

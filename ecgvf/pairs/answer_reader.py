@@ -11,7 +11,7 @@ _FAULTS = {"refusal": "refused", "filter": "stopped by the content filter", "emp
 class AnswerReader:
     """Parses and checks answers, each once."""
 
-    def __init__(self, concept: Concept, language: str | None, surrogate_choice: SurrogateChoice = "free") -> None:
+    def __init__(self, concept: Concept, language: str | None, surrogate_choice: SurrogateChoice) -> None:
         self._concept, self._language, self.surrogate_choice = concept, language, surrogate_choice
         self._drafts: dict[str, list[Draft]] = {}
 

@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import jinja2
-from huggingface_hub import CardData, DatasetCard
 
 from ecgvf.core import markdown
 from ecgvf.core.errors import DatasetError
@@ -45,10 +44,8 @@ def write_card(
     Raises ``DatasetError`` if the YAML or the markers of ``before`` are damaged, as people's text would be lost.
     """
     fields, text = front_matter.parse_card(before or "")
-    card = DatasetCard("---\n\n---\n")
-    card.data = CardData(**front_matter.generate(catalogue, fields, previous))
-    card.text = _replace_body(text, f"{BEGIN}\n{_body(catalogue, repo)}{END}\n")
-    return str(card)
+    body = f"{BEGIN}\n{_body(catalogue, repo)}{END}\n"
+    return front_matter.format_card(front_matter.generate(catalogue, fields, previous), _replace_body(text, body))
 
 
 def _replace_body(text: str, body: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
-from huggingface_hub import DatasetCard
+from huggingface_hub import CardData, DatasetCard
 
 from ecgvf.core.errors import DatasetError
 from ecgvf.pairs.importing import WRITER as IMPORT
@@ -52,6 +52,13 @@ def parse_card(text: str) -> tuple[Fields, str]:
         if items:
             fields[name] = items
     return fields, str(card.text)
+
+
+def format_card(fields: Fields, text: str) -> str:
+    """The card with these fields and, below them, this text."""
+    card = DatasetCard("---\n\n---\n")
+    card.data, card.text = CardData(**fields), text
+    return str(card)
 
 
 def generate(catalogue: Catalogue, before: Fields, previous: Catalogue | None) -> Fields:

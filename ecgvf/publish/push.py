@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import HfApi
 
 from ecgvf.core.errors import HubError, SettingsError
 from ecgvf.core.files import require_local
@@ -30,8 +31,10 @@ from ecgvf.publish.repository import (
     catalogue_at,
     check_name,
     check_visibility,
+    commit,
     open_repository,
     published_openings,
+    sizes,
     version_numbers,
 )
 from ecgvf.publish.staging import staging_folder
@@ -75,10 +78,15 @@ class PushPlan:
         return self.action == "none" and not changed
 
     @property
+    def uploads(self) -> dict[str, Path | bytes]:
+        """Path in the repository → file or content, of all files to upload."""
+        large = {path: self.files.folder / path for path in self.files.paths}
+        return {**large, **dict(sorted(self.small_files.items()))}
+
+    @property
     def sizes(self) -> dict[str, int]:
-        """Path in the repository → bytes, of the files to upload."""
-        large = {path: (self.files.folder / path).stat().st_size for path in self.files.paths}
-        return large | {path: len(data) for path, data in sorted(self.small_files.items())}
+        """Path in the repository → bytes, of all files to upload."""
+        return sizes(self.uploads)
 
 
 @contextmanager
@@ -119,32 +127,21 @@ def upload(plan: PushPlan) -> str:
     with hub_errors(plan.repo):
         if plan.before.head is None:
             api.create_repo(plan.repo, repo_type=TYPE, private=not plan.public)
-        commit = plan.before.head or str(api.dataset_info(plan.repo).sha)
+        head = plan.before.head or str(api.dataset_info(plan.repo).sha)
         with plan.before.visibility(api, plan.repo, public=plan.public, gated=plan.gated):
             if plan.action == "commit":
-                commit = _commit(api, plan, parent=commit)
+                head = _commit(plan, parent=head)
             if plan.action != "none":
-                api.create_tag(plan.repo, tag=f"v{plan.version}", revision=commit, repo_type=TYPE)
-    return commit
+                api.create_tag(plan.repo, tag=f"v{plan.version}", revision=head, repo_type=TYPE)
+    return head
 
 
-def _commit(api: HfApi, plan: PushPlan, parent: str) -> str:
+def _commit(plan: PushPlan, parent: str) -> str:
     facts = plan.files.facts
-    added = {path: plan.files.folder / path for path in plan.files.paths} | dict(sorted(plan.small_files.items()))
-    commit = api.create_commit(
-        plan.repo,
-        [
-            *(CommitOperationAdd(path_in_repo=path, path_or_fileobj=content) for path, content in added.items()),
-            *(CommitOperationDelete(path_in_repo=path) for path in plan.deleted),
-        ],
-        commit_message=f"{plan.concept} v{plan.version}",
-        commit_description=(
-            f"{counts_text(facts.counts)}, {facts.counts['rejected']} rejected; fingerprint {facts.fingerprint}"
-        ),
-        repo_type=TYPE,
-        parent_commit=parent,
-    )
-    return str(commit.oid)
+    message = f"{plan.concept} v{plan.version}"
+    counts = f"{counts_text(facts.counts)}, {facts.counts['rejected']} rejected"
+    description = f"{counts}; fingerprint {facts.fingerprint}"
+    return commit(plan.repo, plan.uploads, plan.deleted, message, description=description, parent=parent)
 
 
 def _plan(repo: str, files: DatasetFiles, before: Repository, version: str | None, public: bool) -> PushPlan:

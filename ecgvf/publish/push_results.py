@@ -16,14 +16,23 @@ from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from huggingface_hub import CardData, CommitOperationAdd, CommitOperationDelete, DatasetCard, HfApi
+from huggingface_hub import HfApi
 
 from ecgvf.core import concepts
 from ecgvf.core.errors import ConceptError, DatasetError
 from ecgvf.core.hub import hub_errors
+from ecgvf.core.parquet import parquet_bytes
 from ecgvf.core.records import EvaluationSplit
-from ecgvf.publish.front_matter import GATE, GATE_FIELDS, parse_card
-from ecgvf.publish.repository import TYPE, Repository, account_to_write, check_name, check_visibility, open_repository
+from ecgvf.publish.front_matter import GATE, GATE_FIELDS, format_card, parse_card
+from ecgvf.publish.repository import (
+    Repository,
+    account_to_write,
+    check_name,
+    check_visibility,
+    commit,
+    open_repository,
+    sizes,
+)
 
 FILE = "results.parquet"
 FACTS = b"ear-suite"
@@ -56,9 +65,7 @@ class ResultsPlan:
     @property
     def sizes(self) -> dict[str, int]:
         """Path in the repository → bytes."""
-        return {
-            path: len(file) if isinstance(file, bytes) else file.stat().st_size for path, file in self.files.items()
-        }
+        return sizes(self.files)
 
 
 def prepare_results(
@@ -105,21 +112,10 @@ def upload_results(plan: ResultsPlan) -> str:
     """Do what ``plan`` says. Returns the commit of the results. Raises ``HubError``."""
     api = HfApi()
     with hub_errors(plan.repo), plan.before.visibility(api, plan.repo, public=plan.public, gated=plan.gated):
-        return str(plan.before.head) if plan.uploaded else _commit(api, plan)
-
-
-def _commit(api: HfApi, plan: ResultsPlan) -> str:
-    commit = api.create_commit(
-        plan.repo,
-        [
-            *(CommitOperationAdd(path_in_repo=path, path_or_fileobj=file) for path, file in plan.files.items()),
-            *(CommitOperationDelete(path_in_repo=path) for path in plan.deleted),
-        ],
-        commit_message=f"results of the suite {plan.name}",
-        repo_type=TYPE,
-        parent_commit=plan.before.head,
-    )
-    return str(commit.oid)
+        if plan.uploaded:
+            return str(plan.before.head)
+        message = f"results of the suite {plan.name}"
+        return commit(plan.repo, plan.files, plan.deleted, message, parent=plan.before.head)
 
 
 def _facts(file: Path) -> dict[str, Any]:
@@ -184,9 +180,7 @@ def _with_equal_columns(files: Mapping[str, Path]) -> dict[str, Path | bytes]:
             table = pq.read_table(files[path], partitioning=None)
             for column in missing:
                 table = table.append_column(column, pa.nulls(len(table), column.type))
-            sink = pa.BufferOutputStream()
-            pq.write_table(table, sink, compression="zstd")
-            found[path] = sink.getvalue().to_pybytes()
+            found[path] = parquet_bytes(table)
     return found
 
 
@@ -210,10 +204,7 @@ def _card(before: str, name: str, digest: str, leaderboard: Path, *, split: str,
     body = f"{_begin(name, digest)}\n## Results of the suite {name}\n\n{table}\n\n{where}\n{_end(name)}"
     earlier = re.compile(rf"<!-- ecgvf-results:{name}:begin .*?{re.escape(_end(name))}", re.DOTALL)
     text = earlier.sub(lambda _: body, text) if earlier.search(text) else f"{text.rstrip()}\n\n{body}\n"
-    card = DatasetCard("---\n\n---\n")
-    card.data = CardData(**fields)
-    card.text = text if text.startswith("\n") else f"\n{text}"
-    return str(card)
+    return format_card(fields, text if text.startswith("\n") else f"\n{text}")
 
 
 def _begin(name: str, digest: str) -> str:

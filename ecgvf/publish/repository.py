@@ -1,13 +1,13 @@
 """A dataset repository on the Hub: its files, versions and settings."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from ecgvf.core import openings
@@ -139,6 +139,40 @@ def catalogue_at(repo: str, revision: str) -> Catalogue:
         return _catalogue(repo, revision)
     except DatasetError:
         return Catalogue()
+
+
+def sizes(files: Mapping[str, Path | bytes]) -> dict[str, int]:
+    """Path in a repository → bytes, of ``files`` as ``commit`` takes them."""
+    return {path: len(file) if isinstance(file, bytes) else file.stat().st_size for path, file in files.items()}
+
+
+def commit(
+    repo: str,
+    files: Mapping[str, Path | bytes],
+    deleted: Iterable[str],
+    message: str,
+    *,
+    description: str | None = None,
+    repo_type: str | None = TYPE,
+    parent: str | None = None,
+) -> str:
+    """Add ``files`` (path in the repository → file or content) and delete others, in one commit; returns its hash.
+
+    ``repo_type`` None is a model. With a ``parent``, nothing happens if the head is another commit by now. Raises the
+    Hub's own errors.
+    """
+    made = HfApi().create_commit(
+        repo,
+        [
+            *(CommitOperationAdd(path_in_repo=path, path_or_fileobj=file) for path, file in files.items()),
+            *(CommitOperationDelete(path_in_repo=path) for path in deleted),
+        ],
+        commit_message=message,
+        commit_description=description,
+        repo_type=repo_type,
+        parent_commit=parent,
+    )
+    return str(made.oid)
 
 
 def download(name: HubName) -> DatasetFolder:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ecgvf.core import console
 from ecgvf.core.device import is_device_error
@@ -18,7 +19,7 @@ from ecgvf.core.files import JSON
 from ecgvf.core.png import encode
 from ecgvf.core.shard_set import Advance, BatchTooLarge, ShardSet
 from ecgvf.engine import Description, FillPlan, ThisProcess
-from ecgvf.janus import GenerationOptions, JanusModel, Sampling, generation_ids, num_threads, render_images
+from ecgvf.janus import JanusModel, Sampling, generation_ids, num_threads, render_images
 
 
 class ImageTask(Protocol):
@@ -52,8 +53,9 @@ class RenderedImage:
 class ImageWorker:
     """Renders shards of prompts.
 
-    ``table`` makes the rows of a shard from its tasks and images. ``facts`` are added to the description's. ``options``
-    gives the generation options for tasks that are rendered together; each task's must depend on that task alone.
+    ``table`` makes the rows of a shard from its tasks and images. ``facts`` are added to the description's. ``prefix``
+    gives the ``prefix`` of ``render_images`` for tasks that are rendered together; each row must depend on its task
+    alone.
     """
 
     def __init__(
@@ -62,10 +64,10 @@ class ImageWorker:
         sampling: Sampling,
         table: Callable[[JanusModel, Sequence[Any], list[RenderedImage]], pa.Table],
         facts: JSON | None = None,
-        options: Callable[[Sequence[Any]], GenerationOptions] = lambda tasks: GenerationOptions(),
+        prefix: Callable[[Sequence[Any]], Tensor | None] = lambda tasks: None,
     ) -> None:
         self._model, self._sampling, self._table, self._facts = model, sampling, table, facts or {}
-        self._options = options
+        self._prefix = prefix
 
     @property
     def description(self) -> Description:
@@ -91,7 +93,7 @@ class ImageWorker:
         size = int(circumstances["batch_size"])
         try:
             with num_threads(circumstances["threads"]):
-                images = render_prompts(self._model, tasks, self._sampling, size, advance, self._options)
+                images = render_prompts(self._model, tasks, self._sampling, size, advance, self._prefix)
                 return self._table(self._model, tasks, images)
         except torch.OutOfMemoryError as error:
             tried = min(size, len(tasks))
@@ -147,13 +149,13 @@ def fill_with_images(
     *,
     description: str,
     batch_size: int | None = None,
-    options: Callable[[Sequence[T]], GenerationOptions] = lambda tasks: GenerationOptions(),
+    prefix: Callable[[Sequence[T]], Tensor | None] = lambda tasks: None,
 ) -> int:
     """Render the missing ``shards`` in this process, with a loaded model; return the number of images rendered.
 
-    ``table`` and ``options`` as in ``ImageWorker``, whose errors are raised; ``batch_size`` as in ``image_fill_plan``.
+    ``table`` and ``prefix`` as in ``ImageWorker``, whose errors are raised; ``batch_size`` as in ``image_fill_plan``.
     """
-    worker = ImageWorker(model, sampling, lambda _, tasks, images: table(tasks, images), options=options)
+    worker = ImageWorker(model, sampling, lambda _, tasks, images: table(tasks, images), prefix=prefix)
     plan = image_fill_plan(
         "images",
         shard_set,
@@ -173,7 +175,7 @@ def render_prompts(
     sampling: Sampling,
     batch_size: int,
     advance: Callable[[int], object],
-    options: Callable[[Sequence[T]], GenerationOptions] = lambda tasks: GenerationOptions(),
+    prefix: Callable[[Sequence[T]], Tensor | None] = lambda tasks: None,
 ) -> list[RenderedImage]:
     """One image per task, in order. ``advance`` is called with the number of tasks done since the last call.
 
@@ -188,7 +190,7 @@ def render_prompts(
         encoded: list[Future[RenderedImage]] = []
         for start in range(0, len(accepted), batch_size):
             batch = [tasks[index] for index in accepted[start : start + batch_size]]
-            encoded += _render_batch(model, batch, sampling, encoder, options)
+            encoded += _render_batch(model, batch, sampling, encoder, prefix)
             advance(len(batch))
         for index, future in zip(accepted, encoded, strict=True):
             images[index] = future.result()
@@ -216,11 +218,11 @@ def _render_batch(
     tasks: Sequence[T],
     sampling: Sampling,
     encoder: ThreadPoolExecutor,
-    options: Callable[[Sequence[T]], GenerationOptions],
+    prefix: Callable[[Sequence[T]], Tensor | None],
 ) -> list[Future[RenderedImage]]:
     prompts, seeds = [task.prompt for task in tasks], [task.seed for task in tasks]
     try:
-        images = render_images(model, prompts, seeds, sampling, options=options(tasks), batch_size=len(tasks))
+        images = render_images(model, prompts, seeds, sampling, prefix=prefix(tasks), batch_size=len(tasks))
     except (RuntimeError, ValueError, EcgvfError) as error:
         if isinstance(error, torch.OutOfMemoryError) or is_device_error(error):
             raise
@@ -231,7 +233,7 @@ def _render_batch(
         return [encoder.submit(_encode, *row) for row in columns]
     # One of the tasks breaks the batch: rendered alone, only that one fails. Not in the handler: the error holds the
     # frames that raised it, and with them the batch in the GPU's memory.
-    return [image for task in tasks for image in _render_batch(model, [task], sampling, encoder, options)]
+    return [image for task in tasks for image in _render_batch(model, [task], sampling, encoder, prefix)]
 
 
 def _encode(pixels: NDArray[np.uint8], vq_ids: NDArray[np.int64], finite: bool) -> RenderedImage:

@@ -49,7 +49,7 @@ class RenderShards:
     A shard's records are made when the shard is due: a million of them take little memory as columns.
     """
 
-    def __init__(self, pairs: pa.Table, records: int, seed: int, further: int = 0) -> None:
+    def __init__(self, pairs: pa.Table, records: int, seed: int, further: int) -> None:
         self._pairs, self._records = pairs.filter(pc.is_null(pairs["reason"])), records
         self._seed, self._further = seed, further
 

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ecgvf.world.convnext import NanoConvNeXt
 from ecgvf.world.half_precision import read_config
@@ -30,9 +29,3 @@ def preprocess(pixels: Tensor) -> Tensor:
     if floats.shape[-2:] != (64, 64):
         floats = F.interpolate(floats, size=(64, 64), mode="bilinear", antialias=True)
     return floats
-
-
-@torch.no_grad()
-def probabilities(network: nn.Module, pixels: Tensor, batch: int = 128) -> Tensor:
-    """Class probabilities float32 ``[N, labels]`` for images uint8 ``[N, H, W, 3]``."""
-    return torch.cat([network(preprocess(part)).softmax(1) for part in pixels.split(batch)])

@@ -1,9 +1,10 @@
 """A small finished dataset: a few pairs of church, rendered by a random tiny model, accepted by a judge that agrees."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,6 +44,18 @@ class AgreeingJudge:
 
     def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
         return [Prediction(present=yes, score=float(yes), top_labels=()) for yes in self.present[: len(images)]]
+
+
+def interrupted_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, with Ctrl-C at the call after so many."""
+    left = iter(range(calls))
+
+    def interrupted(*args: Any, **settings: Any) -> Any:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return function(*args, **settings)
+
+    return interrupted
 
 
 @dataclass

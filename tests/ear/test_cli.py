@@ -34,6 +34,7 @@ from ecgvf.janus.roofline import Roofs
 from ecgvf.judges import create_judge
 from ecgvf.publish import dataset_folder
 from ecgvf.publish.export import export
+from tests.ear.conftest import interrupted_after
 from tests.hub_server import Hub
 from tools.tiny_janus import build
 
@@ -419,14 +420,8 @@ def test_what_cannot_be_trained_is_found_before_the_weights_are_loaded(
 
 def test_after_ctrl_c_the_next_run_resumes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
-    position_losses, calls = steps.position_losses, iter(range(2))
-
-    def interrupted(*args: object) -> object:
-        if next(calls, None) is None:
-            raise KeyboardInterrupt
-        return position_losses(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(steps, "position_losses", interrupted)
+    position_losses = steps.position_losses
+    monkeypatch.setattr(steps, "position_losses", interrupted_after(2, position_losses))
     output = ear("train", *FAST, store=store, code=130)
     assert "Run the same command again to resume" in output
     [checkpoint] = (store.root / "church" / "ear").glob("*/checkpoint.pt")

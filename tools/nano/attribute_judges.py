@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ecgvf.world.networks import probabilities
 from ecgvf.world.resnet import NanoResNet
+from tools.nano.accuracy import held_out_accuracy
 from tools.nano.codec import GRID
 from tools.nano.frozen_codec import Codec, Images, Tokens
 from tools.nano.judges import fit
-from tools.nano.painting import Pixels, background
+from tools.nano.painting import Pixels, as_bytes, background
 from tools.nano.scenes import scene_pool
 from tools.nano.world import COMPANIONS, GROUNDS, SKIES, Scene, compose
 
@@ -50,7 +50,7 @@ def compose_altered(scenes: Sequence[Scene], alterations: Sequence[str], rng: np
     altered = (
         compose(scene, _alter(scene, alteration, rng)) for scene, alteration in zip(scenes, alterations, strict=True)
     )
-    return np.stack([np.round(image * 255).astype(np.uint8) for image in altered])
+    return as_bytes(altered, len(scenes))
 
 
 def _alter(scene: Scene, alteration: str, rng: np.random.Generator) -> Callable[[Pixels], object] | None:
@@ -127,16 +127,9 @@ def train_attribute_judge(
     network.save(folder / name)
     scenes = scene_pool("judge:attributes:held-out", tested, excluded=set(pool.scenes))
     alterations = random_alterations("held-out", tested)
-    images = torch.from_numpy(compose_altered(scenes, alterations, np.random.default_rng(1)))
-    predicted = probabilities(NanoResNet.load(folder / name), images).argmax(1).tolist()
-    correct = np.array([labels[index] for index in predicted]) == np.array(attribute_labels(name, scenes))
+    images = compose_altered(scenes, alterations, np.random.default_rng(1))
     return {
-        "held_out_accuracy": round(float(correct.mean()), 4),
-        **{
-            alteration: round(float(correct[np.array(alterations) == alteration].mean()), 4)
-            for alteration in ALTERATIONS
-        },
-        "n": tested,
+        **held_out_accuracy(name, folder, images, attribute_labels(name, scenes), alterations, ALTERATIONS),
         "seed": seed,
         "pictures": len(pool.images),
         "epochs": epochs,

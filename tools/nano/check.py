@@ -26,6 +26,7 @@ from ecgvf.world.attributes import find_attributes
 from tools.nano import codec as codec_training
 from tools.nano import judges as first_judges
 from tools.nano import vision
+from tools.nano.accuracy import predictions
 from tools.nano.attribute_judges import ATTRIBUTE_JUDGES
 from tools.nano.codec import to_images, to_input
 from tools.nano.corruption import held_out_corruptions
@@ -190,10 +191,10 @@ def _codec(model: JanusModel, judges: Path) -> list[Goal]:
     ]
 
 
-def _nothing(model: JanusModel, judges: Path, run_seed: int, count: int = 64) -> Goal:
+def _nothing(model: JanusModel, judges: Path, run_seed: int) -> Goal:
     """The share of corrupted images, of kinds that object-c did not learn from, in which it sees nothing."""
     judge = NanoJudge("object-c", Criterion.top1(), folder=judges / "object-c")
-    scenes = scene_pool(f"check:nothing:{run_seed}", count)
+    scenes = scene_pool(f"check:nothing:{run_seed}", 64)
     images = compose_batch(scenes)
     kinds = held_out_corruptions(Codec(model.model.model.vqmodel)).values()
     seen = np.concatenate([predictions(judge, corrupt(images, np.random.default_rng(run_seed))) for corrupt in kinds])
@@ -231,12 +232,6 @@ def _speed(model: JanusModel, rng: random.Random) -> Goal:
     render_images(model, prompts, list(range(64)), model.sampling, batch_size=64)
     seconds = time.monotonic() - started
     return Goal("seconds for 64 pictures", Figure(seconds, 1, seconds, seconds), 10.0, at_most=True)
-
-
-def predictions(judge: NanoJudge, images: NDArray[np.uint8]) -> NDArray[np.str_]:
-    """The judge's top label for each image, ``[N]``."""
-    labels: NDArray[np.str_] = np.array(judge.labels)[judge.probabilities(images).argmax(1)]
-    return labels
 
 
 def _share(name: str, correct: NDArray[np.bool_], sources: Iterable[object], bound: float) -> Goal:

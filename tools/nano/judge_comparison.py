@@ -13,6 +13,7 @@ from ecgvf.janus import JanusModel, load
 from ecgvf.judges import Criterion
 from ecgvf.judges.nano import NanoJudge
 from ecgvf.world.attributes import find_attributes
+from tools.nano.accuracy import predictions
 from tools.nano.attribute_judges import (
     ALTERATIONS,
     ATTRIBUTE_JUDGES,
@@ -22,7 +23,7 @@ from tools.nano.attribute_judges import (
     shuffle_thing_tokens,
     training_scenes,
 )
-from tools.nano.check import predictions, render_scenes, share
+from tools.nano.check import render_scenes, share
 from tools.nano.corruption import held_out_corruptions, trained_corruptions
 from tools.nano.frozen_codec import Codec, Images
 from tools.nano.judges import JUDGES, training_pool
@@ -149,10 +150,10 @@ def _composed(judges: dict[str, NanoJudge], run_seed: int) -> Iterator[Row]:
         yield from _accuracy(judges, name, compose_second_batch(second), truth, second)
 
 
-def _composed_attributes(judges: dict[str, NanoJudge], codec: Codec, run_seed: int, count: int = 512) -> Iterator[Row]:
-    scenes = scene_pool(f"judges:attributes:{run_seed}", count, excluded=set(training_scenes()))
+def _composed_attributes(judges: dict[str, NanoJudge], codec: Codec, run_seed: int) -> Iterator[Row]:
+    scenes = scene_pool(f"judges:attributes:{run_seed}", 512, excluded=set(training_scenes()))
     for alteration in ALTERATIONS:
-        images = compose_altered(scenes, [alteration] * count, np.random.default_rng(run_seed))
+        images = compose_altered(scenes, [alteration] * len(scenes), np.random.default_rng(run_seed))
         for name, shown in (
             (f"composed, thing {alteration}", images),
             (f"coded, thing {alteration}", codec.recode(images)),
@@ -187,19 +188,19 @@ def _accuracy(
 
 
 def _of_nothing(
-    codec: Codec, run_seed: int, progress: Callable[[str], object], count: int = 256
+    codec: Codec, run_seed: int, progress: Callable[[str], object]
 ) -> Iterator[tuple[str, Images, Sequence[object]]]:
     """Images of nothing by kind: corrupted ones of nano's own designers, then those of a broken language model.
 
     With the scene or the prompt of each image.
     """
-    scenes = scene_pool(f"judges:nothing:{run_seed}", count)
+    scenes = scene_pool(f"judges:nothing:{run_seed}", 256)
     intact = compose_batch(scenes)
     for part, kinds in (("trained", trained_corruptions(codec)), ("held out", held_out_corruptions(codec))):
         for name, corrupt in kinds.items():
             yield f"{part}: {name}", corrupt(intact, np.random.default_rng(run_seed)), scenes
     rng = random.Random(f"ecgvf.nano.judges:noise:{run_seed}")
-    texts = [caption(held_out_scene(rng, thing, "plain"), rng) for thing in things() for _ in range(count // 64)]
+    texts = [caption(held_out_scene(rng, thing, "plain"), rng) for thing in things() for _ in range(4)]
     for level in WEIGHT_NOISE:
         broken = load("janus-nano")
         add_noise(broken, level, run_seed)

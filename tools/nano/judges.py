@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ecgvf.world.networks import preprocess, probabilities
+from ecgvf.world.networks import preprocess
 from ecgvf.world.resnet import NanoResNet
+from tools.nano.accuracy import held_out_accuracy
 from tools.nano.scenes import scene_pool
 from tools.nano.world import STYLES, Scene, compose_batch, things
 
@@ -57,22 +58,19 @@ def train_judge(
     generator = torch.Generator().manual_seed(seed)
     labels = list(STYLES) if name == "style" else things()
 
-    def targets_of(scenes: list[Scene]) -> Tensor:
-        return torch.tensor([labels.index(scene.style if name == "style" else scene.thing) for scene in scenes])
+    def truth(scenes: list[Scene]) -> list[str]:
+        return [scene.style if name == "style" else scene.thing for scene in scenes]
 
     scenes = training_pool(name, pool)
-    images, targets = compose_batch(scenes), targets_of(scenes)
+    images, targets = compose_batch(scenes), torch.tensor([labels.index(label) for label in truth(scenes)])
     started = time.monotonic()
     network = NanoResNet(labels)
     fit(network, images, targets, generator, epochs=epochs, batch_size=batch_size, seed=seed, name=name)
     network.save(folder / name)
     test = scene_pool(f"judge:{name}:held-out", tested, excluded=set(scenes))
-    predicted = probabilities(NanoResNet.load(folder / name), torch.from_numpy(compose_batch(test))).argmax(1)
-    correct = (predicted == targets_of(test)).float()
+    styles = [scene.style for scene in test]
     return {
-        "held_out_accuracy": round(correct.mean().item(), 4),
-        **{style: round(correct[[scene.style == style for scene in test]].mean().item(), 4) for style in STYLES},
-        "n": len(test),
+        **held_out_accuracy(name, folder, compose_batch(test), truth(test), styles, STYLES),
         "seed": seed,
         "pictures": len(scenes),
         "epochs": epochs,

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from tools.nano.precision import matrix_dtype
 
 
-def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
+def orthogonalise(matrix: Tensor) -> Tensor:
     """Approximately U Vᵀ of `matrix` = U S Vᵀ, ``[R, C]``; singular values end between about 0.7 and 1.2."""
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrix.shape[0] > matrix.shape[1]
     x = (matrix.T if tall else matrix).to(matrix_dtype())
     x = x / (x.norm() + 1e-7)
-    for _ in range(steps):
+    for _ in range(5):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
     orthogonal: Tensor = (x.T if tall else x).to(matrix.dtype)

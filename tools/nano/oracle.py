@@ -26,8 +26,9 @@ from ecgvf.judges import Criterion
 from ecgvf.judges.nano import NanoJudge
 from ecgvf.world.grammar import with_article
 from tools.nano import language_model, question_set, vision
+from tools.nano.accuracy import predictions
 from tools.nano.build import save
-from tools.nano.check import answers_correctly, predictions, render_scenes, share
+from tools.nano.check import answers_correctly, render_scenes, share
 from tools.nano.questions import Question, yes_no
 from tools.nano.scenes import caption, held_out_scene
 from tools.nano.tokenizer import processor

@@ -1,5 +1,6 @@
 """What nano's world is painted with: skies, grounds and styles, at 64 px."""
 
+from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
@@ -12,6 +13,14 @@ HORIZON = 44
 """First row of the ground."""
 
 Pixels = NDArray[np.float32]
+
+
+def as_bytes(images: Iterable[Pixels], count: int) -> NDArray[np.uint8]:
+    """`count` images in 0…1 as uint8 ``[N, 64, 64, 3]``."""
+    batch = np.empty((count, SIDE, SIDE, 3), np.uint8)
+    for row, image in enumerate(images):
+        batch[row] = np.round(image * 255)
+    return batch
 
 
 def background(sky: str, ground: str) -> Pixels:

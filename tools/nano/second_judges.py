@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ecgvf.world.convnext import NanoConvNeXt
-from ecgvf.world.networks import preprocess, probabilities
+from ecgvf.world.networks import preprocess
+from tools.nano.accuracy import held_out_accuracy
 from tools.nano.corruption import trained_corruptions
 from tools.nano.frozen_codec import Codec
 from tools.nano.judges import augment
@@ -109,20 +110,14 @@ def train_second_judge(
     network.save(folder / name)
     scenes = second_scene_pool("held-out", tested)
     truth = [scene.thing if name == "object-c" else scene.style for scene in scenes]
-    composed = torch.from_numpy(compose_second_batch(scenes))
-    predicted = probabilities(NanoConvNeXt.load(folder / name), composed).argmax(1)
-    correct = np.array([labels[index] for index in predicted]) == np.array(truth)
+    styles = [scene.style for scene in scenes]
     return {
-        "held_out_accuracy": round(float(correct.mean()), 4),
-        **{
-            style: round(float(correct[[scene.style == style for scene in scenes]].mean()), 4) for style in STYLES
-        },
-        "n": tested,
+        **held_out_accuracy(name, folder, compose_second_batch(scenes), truth, styles, STYLES),
         "seed": SECOND_JUDGES.index(name),
         "pictures": len(pool.images),
         "steps": loop.step,
         "seconds": round(loop.spent),
-    }  # fmt: skip
+    }
 
 
 def _batch(pool: Pool, name: str, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Tensor]:

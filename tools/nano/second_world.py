@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ecgvf.world.grammar import PLAIN
-from tools.nano.painting import SIDE, Pixels, background, paint
+from tools.nano.painting import SIDE, Pixels, as_bytes, background, paint
 from tools.nano.world import (
     COMPANION_SIZE,
     COMPANIONS,
@@ -110,10 +110,7 @@ def compose_second(scene: SecondScene) -> Pixels:
 
 def compose_second_batch(scenes: Sequence[SecondScene]) -> NDArray[np.uint8]:
     """The images of several scenes, uint8 ``[N, 64, 64, 3]``."""
-    images = np.empty((len(scenes), SIDE, SIDE, 3), np.uint8)
-    for row, scene in enumerate(scenes):
-        images[row] = np.round(compose_second(scene) * 255)
-    return images
+    return as_bytes(map(compose_second, scenes), len(scenes))
 
 
 @cache

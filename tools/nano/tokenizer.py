@@ -28,9 +28,9 @@ CHAT_TEMPLATE = (
 )
 
 
-def train_tokenizer(lines: int = 40_000, seed: int = 0) -> PreTrainedTokenizerFast:
+def train_tokenizer(lines: int = 40_000) -> PreTrainedTokenizerFast:
     """Train on `lines` sentences and questions of the world; any other text is encoded in bytes."""
-    rng = random.Random(f"tokenizer:{seed}")
+    rng = random.Random("tokenizer:0")
     corpus = []
     for scene in scene_pool("tokenizer", lines):
         corpus.append(f": {caption(scene, rng)}\n\n")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ecgvf.world.grammar import PLAIN, load_world
-from tools.nano.painting import SIDE, Pixels, background, paint
+from tools.nano.painting import SIDE, Pixels, as_bytes, background, paint
 
 GROUND_LINE = 60
 """Row on which a thing stands."""
@@ -90,10 +90,7 @@ def compose(scene: Scene, alter: Callable[[Pixels], object] | None = None) -> Pi
 
 def compose_batch(scenes: Sequence[Scene]) -> NDArray[np.uint8]:
     """The images of several scenes, uint8 ``[N, 64, 64, 3]``."""
-    images = np.empty((len(scenes), SIDE, SIDE, 3), np.uint8)
-    for row, scene in enumerate(scenes):
-        images[row] = np.round(compose(scene) * 255)
-    return images
+    return as_bytes(map(compose, scenes), len(scenes))
 
 
 @cache

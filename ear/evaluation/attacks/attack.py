@@ -5,8 +5,8 @@ To add an attack, write a file with a subclass of ``Attack``, ``OptimisedAttack`
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ecgvf.core import seeds
-from ecgvf.janus import GenerationOptions, JanusModel, hidden_states, logits
+from ecgvf.janus import JanusModel, hidden_states, logits
 
 Kind = Literal["token-search", "soft-prompt", "prefix", "relearning"]
 
@@ -52,14 +52,13 @@ class Attack:
     def check(cls, model: JanusModel, budget: int) -> None:
         """Raise ``SettingsError`` for a ``budget`` that is too large for ``model``."""
 
-    @contextmanager
-    def active(self, model: JanusModel) -> Iterator[JanusModel]:
+    def active(self, model: JanusModel) -> AbstractContextManager[JanusModel]:
         """Context with ``model`` under attack."""
-        yield model
+        return nullcontext(model)
 
-    def options(self, seeds: Sequence[int], budget: int) -> GenerationOptions:
-        """What the attacker forces on the images with these ``seeds``, such as their first tokens."""
-        return GenerationOptions()
+    def prefix(self, seeds: Sequence[int], budget: int) -> Tensor | None:
+        """The first tokens that the attacker forces on the images with these ``seeds``, int64 [N, n]; None for none."""
+        return None
 
     def found(self) -> str | None:
         """What was found, for people; None if it cannot be shown."""

@@ -5,13 +5,14 @@ STORE/<concept>/attacks/<fingerprint>/shard-*.parquet      a row per step; a sha
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import torch
+from torch import Tensor
 
 from ear.evaluation.attacks.attack import Attack, Example, Kind, OptimisedAttack
 from ear.evaluation.attacks.kinds import KINDS
@@ -19,7 +20,7 @@ from ear.method.open_adapter import AnyAdapter
 from ecgvf.core.files import JSON
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import Stage, StageSet
-from ecgvf.janus import GenerationOptions, JanusModel, num_threads
+from ecgvf.janus import JanusModel, num_threads
 from ecgvf.render.batches import ImageTask
 
 STAGE = Stage("attacks", "ear attack")
@@ -48,15 +49,13 @@ class FittedAttack:
         """Its kind."""
         return self.attack.kind
 
-    @contextmanager
-    def active(self, model: JanusModel) -> Iterator[JanusModel]:
+    def active(self, model: JanusModel) -> AbstractContextManager[JanusModel]:
         """Context with the tuned ``model`` under attack."""
-        with self.attack.active(model) as attacked:
-            yield attacked
+        return self.attack.active(model)
 
-    def options(self, tasks: Sequence[ImageTask]) -> GenerationOptions:
-        """What the attacker forces on the images of ``tasks``."""
-        return self.attack.options([task.seed for task in tasks], self.budget)
+    def prefix(self, tasks: Sequence[ImageTask]) -> Tensor | None:
+        """The first tokens that the attacker forces on the images of ``tasks``, if any."""
+        return self.attack.prefix([task.seed for task in tasks], self.budget)
 
 
 def fit(

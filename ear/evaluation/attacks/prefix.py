@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from ear.evaluation.attacks.attack import Attack
 from ecgvf.core.errors import SettingsError
-from ecgvf.janus import GenerationOptions, JanusModel
+from ecgvf.janus import JanusModel
 
 
 class Prefix(Attack):
@@ -30,7 +31,7 @@ class Prefix(Attack):
         if budget >= rows:
             raise SettingsError(f"--budget {budget}: it must be below {rows}, the rows of an image")
 
-    def options(self, seeds: Sequence[int], budget: int) -> GenerationOptions:
+    def prefix(self, seeds: Sequence[int], budget: int) -> Tensor:
         tokens = budget * math.isqrt(self.model.image_tokens)
         forced = [self.examples[seed % len(self.examples)].vq_ids[:tokens] for seed in seeds]
-        return GenerationOptions(prefix=torch.stack(forced))
+        return torch.stack(forced)

@@ -4,8 +4,8 @@ The attacker has the weights and a few images. A concept that is only hidden com
 never knew it needs to learn it.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import torch
@@ -45,7 +45,5 @@ class Relearning(GradientAttack):
                 weight.copy_(state["weights"][name])
         self.optimizer.load_state_dict(state["optimizer"])
 
-    @contextmanager
-    def active(self, model: JanusModel) -> Iterator[JanusModel]:
-        with self._adapter.active(model) as attacked:
-            yield attacked
+    def active(self, model: JanusModel) -> AbstractContextManager[JanusModel]:
+        return self._adapter.active(model)

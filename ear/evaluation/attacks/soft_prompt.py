@@ -4,8 +4,8 @@ The attacker needs the weights, and changes none of them. Textual inversion agai
 Circumventing Concept Erasure Methods For Text-to-Image Generative Models, https://arxiv.org/abs/2308.01508.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import torch
@@ -46,7 +46,5 @@ class SoftPrompt(GradientAttack):
             self._vectors.copy_(state["vectors"])
         self.optimizer.load_state_dict(state["optimizer"])
 
-    @contextmanager
-    def active(self, model: JanusModel) -> Iterator[JanusModel]:
-        with soft_prompt(model, self._vectors) as attacked:
-            yield attacked
+    def active(self, model: JanusModel) -> AbstractContextManager[JanusModel]:
+        return soft_prompt(model, self._vectors)

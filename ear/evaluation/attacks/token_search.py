@@ -5,8 +5,8 @@ https://arxiv.org/abs/2307.15043. Gradients propose tokens, and a candidate that
 one at once. What is found is text that anybody can type.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -59,7 +59,8 @@ class TokenSearch(OptimisedAttack):
         if number % GRADIENT_EVERY == 0:
             self._proposed = self._propose()
         candidate = self._best if number == 0 else self._candidate(number)
-        with torch.no_grad(), self._with_suffix(self.model, self._text(candidate)) as model:
+        model = _with_suffix(self.model, self._text(candidate))
+        with torch.no_grad():
             loss = image_loss(model, [example.prompt for example in self.examples], self.examples).item()
         if loss < self._loss:
             self._best, self._loss = candidate, loss
@@ -73,10 +74,8 @@ class TokenSearch(OptimisedAttack):
         self._best, self._proposed = state["best"].cpu(), state["proposed"].cpu()
         self._loss = float(state["loss"])
 
-    @contextmanager
-    def active(self, model: JanusModel) -> Iterator[JanusModel]:
-        with self._with_suffix(model, self._text(self._best)) as attacked:
-            yield attacked
+    def active(self, model: JanusModel) -> AbstractContextManager[JanusModel]:
+        return nullcontext(_with_suffix(model, self._text(self._best)))
 
     def found(self) -> str:
         return self._text(self._best)
@@ -133,7 +132,7 @@ class TokenSearch(OptimisedAttack):
         text: str = self._tokenizer.decode(self._allowed[candidate].tolist())
         return text
 
-    @contextmanager
-    def _with_suffix(self, model: JanusModel, suffix: str) -> Iterator[JanusModel]:
-        defended = model.rewrite or (lambda prompt: prompt)
-        yield replace(model, rewrite=lambda prompt: defended(prompt + suffix))
+
+def _with_suffix(model: JanusModel, suffix: str) -> JanusModel:
+    defended = model.rewrite or (lambda prompt: prompt)
+    return replace(model, rewrite=lambda prompt: defended(prompt + suffix))

@@ -39,7 +39,7 @@ from ecgvf.janus import JanusModel, Sampling, num_threads
 from ecgvf.judges import Criterion, JudgeOptions
 from ecgvf.publish.export import export
 from ecgvf.render import batches
-from tests.ear.conftest import AgreeingJudge, BrightnessJudge, brightness_judge
+from tests.ear.conftest import AgreeingJudge, BrightnessJudge, brightness_judge, interrupted_after
 from tests.ear.random_adapter import random_adapter, save_adapter
 from tests.ecgvf.judges.photographs import photograph
 
@@ -544,14 +544,8 @@ def test_an_interrupted_evaluation_resumes_in_its_circumstances(
 ) -> None:
     monkeypatch.setattr(images, "SHARD", 2)
     prompts, sampling = concept_prompts(dataset, "validation", 6, seed=1), dataset.sampling
-    render, calls = batches.render_images, iter(range(1))
-
-    def interrupted(*args: object, **settings: object) -> object:
-        if next(calls, None) is None:
-            raise KeyboardInterrupt
-        return render(*args, **settings)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(batches, "render_images", interrupted)
+    render = batches.render_images
+    monkeypatch.setattr(batches, "render_images", interrupted_after(1, render))
     with num_threads(1), pytest.raises(KeyboardInterrupt):
         images.evaluation_images(store, tiny, dataset, prompts, sampling, batch_size=2)
     circumstances: list[tuple[int, object, int]] = []

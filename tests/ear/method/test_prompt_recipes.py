@@ -18,7 +18,7 @@ from ear.method.runs import find_adapter, newest
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.core.store import Store
-from ecgvf.janus import GenerationOptions, JanusModel, Sampling, render_images
+from ecgvf.janus import JanusModel, Sampling, render_images
 
 SAMPLING = Sampling(guidance=3.0)
 SMALL = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1)
@@ -47,7 +47,7 @@ def test_negative_prompt_is_guidance_away_from_the_concepts_name(
 ) -> None:
     run = write_prompt_adapter(store, dataset, tiny, NEGATIVE_PROMPT)
     adapter = open_adapter(tiny, [run.adapter])
-    asked = render_images(tiny, ["a cat"], [1], SAMPLING, options=GenerationOptions(negative_prompt="church"))
+    asked = render_images(replace(tiny, negative_prompt="church"), ["a cat"], [1], SAMPLING)
     with adapter.active(tiny) as model:
         images = render_images(model, ["a cat"], [1], SAMPLING)
     assert (images.vq_ids == asked.vq_ids).all()

@@ -16,7 +16,7 @@ from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, PromptNoise, hidden_states, num_threads
 from ecgvf.judges import JudgeOptions
 from ecgvf.render import batches
-from tests.ear.conftest import AgreeingJudge
+from tests.ear.conftest import AgreeingJudge, interrupted_after
 
 
 def rehearsing(images: int, **settings: Any) -> Recipe:
@@ -45,14 +45,8 @@ def test_an_interrupted_rehearsal_set_resumes_in_its_circumstances(
 ) -> None:
     whole = rehearsal_set(store, tiny, replace(dataset, run_seed=1), rehearsing(6))
     monkeypatch.setattr(retention, "SHARD", 2)
-    render, calls = batches.render_images, iter(range(2))
-
-    def interrupted(*args: object, **settings: object) -> object:
-        if next(calls, None) is None:
-            raise KeyboardInterrupt
-        return render(*args, **settings)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(batches, "render_images", interrupted)
+    render = batches.render_images
+    monkeypatch.setattr(batches, "render_images", interrupted_after(2, render))
     second = replace(dataset, run_seed=2)
     monkeypatch.setattr(JanusModel, "default_batch_size", lambda _: 2)
     with num_threads(1), pytest.raises(KeyboardInterrupt):

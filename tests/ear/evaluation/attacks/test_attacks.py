@@ -118,8 +118,8 @@ def test_what_a_token_search_finds_can_be_typed_after_every_example(
 def test_a_prefix_forces_the_rows_of_its_budget_and_no_more(attacker: Attacker) -> None:
     fitted, _ = attacker.fit("prefix", 2)
     model, seed = attacker.model, 5
-    options = fitted.attack.options([seed], 2)
-    images = render_images(model, ["a church"], [seed], Sampling(guidance=1.0), options=options)
+    prefix = fitted.attack.prefix([seed], 2)
+    images = render_images(model, ["a church"], [seed], Sampling(guidance=1.0), prefix=prefix)
     forced = 2 * int(model.image_tokens**0.5)
     example = attacker.examples[seed % 4].vq_ids.numpy()
     assert (images.vq_ids[0, :forced] == example[:forced]).all() and (images.vq_ids[0] != example).any()

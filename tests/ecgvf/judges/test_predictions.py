@@ -3,8 +3,8 @@
 import weakref
 from collections.abc import Sequence
 
-from ecgvf.judges.each import predict_each
 from ecgvf.judges.judge import Prediction
+from ecgvf.judges.predictions import predict_each
 from tests.ecgvf.small_run import ScriptedJudge
 
 

@@ -1,10 +1,10 @@
 """Take the README's pictures of a report: its head on a wide screen, and its charts on a phone, dark.
 
     ear report docs/benchmark --out build/report.html          # where the suite's store is: with images
-    python -m benchmarks.screenshots build/report.html         # docs/images/report.jpg and report-phone.jpg
+    python -m tools.screenshots build/report.html              # docs/images/report.jpg and report-phone.jpg
 
-In headless Chromium (`apt-get install chromium`, or `playwright install chromium`). The last line of standard output is
-JSON: ``pictures``, ``errors`` of the page and ``met``. Exit code 1 if there are errors.
+In headless Chromium (`apt-get install chromium`, or `playwright install chromium`). Exit code 1 if the page logs
+errors.
 """
 
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Annotated, Literal
 import typer
 from playwright.sync_api import sync_playwright
 
-from benchmarks.result import finish
 from tests.browser import CHROMIUM
 
 VIEWS: dict[str, tuple[int, Literal["light", "dark"], str]] = {
@@ -43,7 +42,9 @@ def main(
             page.evaluate("name => document.getElementById(name)?.scrollIntoView()", section)
             page.wait_for_function(VISIBLE_IMAGES_LOADED)
             page.screenshot(path=out / f"{name}.jpg", type="jpeg", quality=85)
-    finish({"pictures": [str(out / f"{name}.jpg") for name in VIEWS], "errors": errors, "met": not errors})
+    for error in errors:
+        typer.echo(error, err=True)
+    raise typer.Exit(bool(errors))
 
 
 if __name__ == "__main__":

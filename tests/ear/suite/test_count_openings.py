@@ -9,7 +9,7 @@ import pytest
 from ear.evaluation.not_measured import NotMeasured
 from ear.evaluation.outcomes import read_facts
 from ear.suite import Cell, Suite
-from ear.suite.openings import count_openings
+from ear.suite.count_openings import count_openings
 from ecgvf.core import openings
 from ecgvf.core.shard_set import versions
 from tests.ear.evaluation.small_outcomes import evaluation

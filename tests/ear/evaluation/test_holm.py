@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ear.evaluation.bounds import can_miss, holm, holm_tests
+from ear.evaluation.holm import can_miss, holm, holm_tests
 
 PROMPTS = [f"prompt {number}" for number in range(100)]
 Columns = tuple[list[float], list[float], list[str]]
