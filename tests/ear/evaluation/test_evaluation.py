@@ -37,6 +37,7 @@ from ecgvf.core.store import Store
 from ecgvf.filter import filter_images
 from ecgvf.janus import JanusModel, Sampling, num_threads
 from ecgvf.judges import Criterion, JudgeOptions
+from ecgvf.judges.judge import Prediction
 from ecgvf.publish.export import export
 from ecgvf.render import batches
 from tests.ear.conftest import AgreeingJudge, BrightnessJudge, brightness_judge
@@ -199,9 +200,13 @@ def test_an_evaluation_knows_the_weights_of_its_judges(
         ("nano-object-b", "0"),
         ("nano-object-c", "0"),
     ]
+    seen = Prediction(present=True, score=0.25, top_labels=(("church", 0.25),))
     monkeypatch.setattr(BrightnessJudge, "weights_hash", "1")
+    monkeypatch.setattr(BrightnessJudge, "predict", lambda _, images: [seen] * len(images))
+    second = evaluate(store, tiny, dataset, [adapter], settings)
+    assert {each.judges[0].score for each in second.outcomes} == {0.25}
     with pytest.raises(DatasetError, match="second was judged by another nano-companion than first"):
-        same_tasks([first, evaluate(store, tiny, dataset, [adapter], settings)], ["first", "second"])
+        same_tasks([first, second], ["first", "second"])
 
 
 def test_a_judge_object_may_judge_the_concept(store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path) -> None:
@@ -470,7 +475,9 @@ def test_evaluation_images_are_rendered_and_judged_once(
         patch.setattr(EvaluationJudges, "judge_images", lambda *_, **__: pytest.fail("judged again"))
         assert evaluate(store, tiny, dataset, [adapter], settings) == first
     # Another judge looks at the same images.
-    assert evaluate(store, tiny, dataset, [adapter], replace(settings, judge="clip")).judge == "clip"
+    by_clip = evaluate(store, tiny, dataset, [adapter], replace(settings, judge="clip"))
+    assert by_clip.judge == "clip"
+    assert {each.judges[0].judge for each in by_clip.outcomes if each.group == "concept"} == {"clip"}
 
 
 def test_images_before_erasing_are_rendered_once_whatever_an_adapter_rehearsed(
