@@ -125,6 +125,23 @@ def test_opening_test_is_recorded_and_counted_in_every_report(
     assert len(openings.openings(run)) == 3
 
 
+@pytest.mark.parametrize("task", ["evaluate", "attack"])
+def test_opening_test_is_recorded_before_anything_is_measured(
+    task: str, store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Measurement, "outcomes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        if task == "evaluate":
+            evaluate(store, tiny, dataset, [adapter], replace(SMALL, split="test"))
+        else:
+            settings = robustness.AttackSettings(budgets={"prefix": 1}, prompts=2, split="test")
+            robustness.attack(store, tiny, dataset, [adapter], settings)
+    assert len(openings.openings(ConceptRun(store, dataset.concept))) == 1
+
+
 def test_a_dataset_brings_the_openings_that_were_published_with_it(
     store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, tmp_path: Path
 ) -> None:
