@@ -24,6 +24,7 @@ from ear.evaluation.measure import Measurement
 from ear.evaluation.outcomes import selected
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, prompts_by_seed
 from ear.evaluation.questions import nano_questions
+from ear.evaluation.teacher_forcing import negative_log_likelihood
 from ear.method.open_adapter import AnyAdapter, files_hash, open_adapter
 from ear.retained_concepts import rehearsed_concepts, retained_concepts
 from ecgvf import judges
@@ -340,8 +341,9 @@ def test_the_concept_and_the_retained_ones_are_measured_before_and_after(
 
 
 def test_an_outcome_says_what_every_judge_saw_in_one_image(
-    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(EvaluationJudges, "clip_cosines", lambda _, prompts, __: [(0.25, 0.75)] * len(prompts))
     result = evaluate(store, tiny, dataset, [adapter], SMALL)
     first = result.outcomes[0]
     record = dataset.validation[0].pair
@@ -351,7 +353,9 @@ def test_an_outcome_says_what_every_judge_saw_in_one_image(
     assert [judge.judge for judge in first.judges] == ["nano-object-b", "nano-object-c"]
     assert [each.attribute for each in first.attributes] == ["sky", "ground", "companion", "style"]
     assert len(first.vq_ids) == tiny.image_tokens and decode(first.image).shape == (tiny.image_size,) * 2 + (3,)
-    assert 0 < first.nll_frozen < 20
+    likelihood = negative_log_likelihood(tiny, [str(record.surrogate)], np.array([first.vq_ids]))
+    assert first.nll_frozen == pytest.approx(likelihood[0], rel=1e-5)
+    assert (first.clip_surrogate, first.clip_target) == (0.25, 0.75)
     retained = [each for each in result.outcomes if each.group != "concept"]
     assert {each.surrogate_prompt for each in retained} == {None}
     assert {each.condition for each in retained} == {"before", "after"}
