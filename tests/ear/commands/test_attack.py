@@ -3,8 +3,9 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
@@ -17,18 +18,20 @@ from ear.commands.attack import AttackArguments
 from ear.evaluation import judges as evaluation_judges
 from ear.evaluation.attacks.attack import Attack, Example, Kind
 from ear.evaluation.attacks.kinds import KINDS
+from ear.evaluation.judges import EvaluationJudges
 from ear.evaluation.outcomes import read_outcomes
-from ear.evaluation.prompts import written_pairs
+from ear.evaluation.prompts import EvaluationPrompt, written_pairs
 from ear.evaluation.robustness import AttackSettings, attack
-from ear.method.runs import newest
+from ear.method.open_adapter import open_adapter
 from ecgvf.core import openings
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import JudgeError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel
+from ecgvf.janus import JanusModel, render_images
 from ecgvf.render import batches
+from tests.ear.random_adapter import save_adapter
 
 TRAIN = "train --option rehearsed=4 --option rehearsed_per_step=2 --option window=288 --option max_steps=1"
 SMALL = "attack --prompts-per-concept 2"
@@ -70,6 +73,20 @@ def oracle(tiny_path: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Attack]:
+    """Every attack that a test makes."""
+    attacks: list[Attack] = []
+    create = Attack.__init__
+
+    def watched(self: Attack, model: JanusModel, examples: Sequence[Example], seed: int) -> None:
+        attacks.append(self)
+        create(self, model, examples, seed)
+
+    monkeypatch.setattr(Attack, "__init__", watched)
+    return attacks
+
+
 def test_an_attack_has_both_controls_and_is_not_made_twice(trained: Store, oracle: Path, tmp_path: Path) -> None:
     line = f"{SMALL} --kind relearning --budget 1 --oracle {oracle} --json --outcomes {tmp_path / 'o.parquet'}"
     first = succeeds(line)
@@ -97,23 +114,53 @@ def test_an_attack_has_both_controls_and_is_not_made_twice(trained: Store, oracl
     assert [file.stat().st_mtime_ns for file in sorted(trained.root.glob("church/*/*/manifest.json"))] == times
 
 
-def test_attacks_are_given_training_prompts_and_reported_on_others(
-    trained: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+def test_attacks_are_given_training_images_and_measured_on_other_prompts(
+    store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path, made: list[Attack]
 ) -> None:
-    given: dict[Kind, set[str]] = {}
-    create = Attack.__init__
-
-    def watched(self: Attack, model: JanusModel, examples: Sequence[Example], seed: int) -> None:
-        given[self.kind] = {each.prompt for each in examples}
-        create(self, model, examples, seed)
-
-    monkeypatch.setattr(Attack, "__init__", watched)
-    train, validation = ({record.pair.target for record in part} for part in (dataset.train, dataset.validation))
-    assert not train & validation
-    settings = AttackSettings(budgets=dict.fromkeys(KINDS, 1), prompts=2)
-    found = attack(trained, tiny, dataset, [newest(trained, "church").adapter], settings)
-    assert given.keys() == KINDS.keys() and all(prompts and prompts <= train for prompts in given.values())
+    train = {record.pair.target: record.target.vq_ids for record in dataset.train}
+    validation = {record.pair.target for record in dataset.validation}
+    assert not train.keys() & validation
+    adapter = save_adapter(tiny, tmp_path / "adapter.safetensors")
+    found = attack(store, tiny, dataset, [adapter], AttackSettings(budgets=dict.fromkeys(KINDS, 1), prompts=2))
+    assert [each.kind for each in made] == [*KINDS] and all(each.examples for each in made)
+    given = [example for each in made for example in each.examples]
+    assert all(tuple(example.vq_ids.tolist()) == train[example.prompt] for example in given)
     assert {each.prompt for each in found.outcomes} == validation
+    # The tuned model continues the prefix, not the frozen one.
+    (prefix,) = (each for each in made if each.kind == "prefix")
+    attacked = [each for each in found.outcomes if each.attack == "prefix"]
+    prompts, seeds = [each.prompt for each in attacked], [each.seed for each in attacked]
+    options = prefix.options(seeds, 1)
+    frozen = render_images(tiny, prompts, seeds, dataset.sampling, options=options)
+    with open_adapter(tiny, [adapter]).active(tiny) as model:
+        tuned = render_images(model, prompts, seeds, dataset.sampling, options=options)
+    images = [list(each.vq_ids) for each in attacked]
+    assert images == tuned.vq_ids.tolist() and images != frozen.vq_ids.tolist()
+
+
+def test_the_absent_concept_is_attacked_with_the_originals_images_that_show_it(
+    store: Store,
+    dataset: Dataset,
+    tiny: JanusModel,
+    oracle: Path,
+    tmp_path: Path,
+    made: list[Attack],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_at: list[Sequence[EvaluationPrompt]] = []
+    judge_images = EvaluationJudges.judge_images
+
+    def every_second(self: EvaluationJudges, prompts: Sequence[EvaluationPrompt], images: Any) -> Any:
+        looked_at.append(prompts)
+        judged = judge_images(self, prompts, images)
+        return [tuple(replace(each, present=index % 2 == 0) for each in seen) for index, seen in enumerate(judged)]
+
+    monkeypatch.setattr(EvaluationJudges, "judge_images", every_second)
+    settings = AttackSettings(budgets={"prefix": 1}, prompts=2, oracle=oracle)
+    attack(store, tiny, dataset, [save_adapter(tiny, tmp_path / "adapter.safetensors")], settings)
+    of_absent = max(looked_at, key=len)  # what the examples are chosen from
+    assert {prompt.retained.name for prompt in of_absent if prompt.retained} == {"pagoda"}
+    assert [example.prompt for example in made[-1].examples] == [prompt.prompt for prompt in of_absent[::2]]
 
 
 def test_the_test_split_is_opened_on_request_and_recorded(trained: Store) -> None:

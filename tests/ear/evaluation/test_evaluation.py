@@ -24,6 +24,7 @@ from ear.evaluation.measure import Measurement
 from ear.evaluation.outcomes import selected
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, prompts_by_seed
 from ear.evaluation.questions import nano_questions
+from ear.evaluation.teacher_forcing import negative_log_likelihood
 from ear.method.open_adapter import AnyAdapter, files_hash, open_adapter
 from ear.retained_concepts import rehearsed_concepts, retained_concepts
 from ecgvf import judges
@@ -37,6 +38,7 @@ from ecgvf.core.store import Store
 from ecgvf.filter import filter_images
 from ecgvf.janus import JanusModel, Sampling, num_threads
 from ecgvf.judges import Criterion, JudgeOptions
+from ecgvf.judges.judge import Prediction
 from ecgvf.publish.export import export
 from ecgvf.render import batches
 from tests.ear.conftest import AgreeingJudge, BrightnessJudge, brightness_judge, interrupted_after
@@ -124,6 +126,23 @@ def test_opening_test_is_recorded_and_counted_in_every_report(
     assert len(openings.openings(run)) == 3
 
 
+@pytest.mark.parametrize("task", ["evaluate", "attack"])
+def test_opening_test_is_recorded_before_anything_is_measured(
+    task: str, store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Measurement, "outcomes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        if task == "evaluate":
+            evaluate(store, tiny, dataset, [adapter], replace(SMALL, split="test"))
+        else:
+            settings = robustness.AttackSettings(budgets={"prefix": 1}, prompts=2, split="test")
+            robustness.attack(store, tiny, dataset, [adapter], settings)
+    assert len(openings.openings(ConceptRun(store, dataset.concept))) == 1
+
+
 def test_a_dataset_brings_the_openings_that_were_published_with_it(
     store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, tmp_path: Path
 ) -> None:
@@ -199,9 +218,13 @@ def test_an_evaluation_knows_the_weights_of_its_judges(
         ("nano-object-b", "0"),
         ("nano-object-c", "0"),
     ]
+    seen = Prediction(present=True, score=0.25, top_labels=(("church", 0.25),))
     monkeypatch.setattr(BrightnessJudge, "weights_hash", "1")
+    monkeypatch.setattr(BrightnessJudge, "predict", lambda _, images: [seen] * len(images))
+    second = evaluate(store, tiny, dataset, [adapter], settings)
+    assert {each.judges[0].score for each in second.outcomes} == {0.25}
     with pytest.raises(DatasetError, match="second was judged by another nano-companion than first"):
-        same_tasks([first, evaluate(store, tiny, dataset, [adapter], settings)], ["first", "second"])
+        same_tasks([first, second], ["first", "second"])
 
 
 def test_a_judge_object_may_judge_the_concept(store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path) -> None:
@@ -318,8 +341,9 @@ def test_the_concept_and_the_retained_ones_are_measured_before_and_after(
 
 
 def test_an_outcome_says_what_every_judge_saw_in_one_image(
-    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path
+    store: Store, dataset: Dataset, tiny: JanusModel, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(EvaluationJudges, "clip_cosines", lambda _, prompts, __: [(0.25, 0.75)] * len(prompts))
     result = evaluate(store, tiny, dataset, [adapter], SMALL)
     first = result.outcomes[0]
     record = dataset.validation[0].pair
@@ -329,7 +353,9 @@ def test_an_outcome_says_what_every_judge_saw_in_one_image(
     assert [judge.judge for judge in first.judges] == ["nano-object-b", "nano-object-c"]
     assert [each.attribute for each in first.attributes] == ["sky", "ground", "companion", "style"]
     assert len(first.vq_ids) == tiny.image_tokens and decode(first.image).shape == (tiny.image_size,) * 2 + (3,)
-    assert 0 < first.nll_frozen < 20
+    likelihood = negative_log_likelihood(tiny, [str(record.surrogate)], np.array([first.vq_ids]))
+    assert first.nll_frozen == pytest.approx(likelihood[0], rel=1e-5)
+    assert (first.clip_surrogate, first.clip_target) == (0.25, 0.75)
     retained = [each for each in result.outcomes if each.group != "concept"]
     assert {each.surrogate_prompt for each in retained} == {None}
     assert {each.condition for each in retained} == {"before", "after"}
@@ -470,7 +496,9 @@ def test_evaluation_images_are_rendered_and_judged_once(
         patch.setattr(EvaluationJudges, "judge_images", lambda *_, **__: pytest.fail("judged again"))
         assert evaluate(store, tiny, dataset, [adapter], settings) == first
     # Another judge looks at the same images.
-    assert evaluate(store, tiny, dataset, [adapter], replace(settings, judge="clip")).judge == "clip"
+    by_clip = evaluate(store, tiny, dataset, [adapter], replace(settings, judge="clip"))
+    assert by_clip.judge == "clip"
+    assert {each.judges[0].judge for each in by_clip.outcomes if each.group == "concept"} == {"clip"}
 
 
 def test_images_before_erasing_are_rendered_once_whatever_an_adapter_rehearsed(

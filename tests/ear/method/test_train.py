@@ -39,9 +39,13 @@ def rehearsal(tiny: JanusModel) -> RehearsalSet:
     return RehearsalSet(prompts, ids, hidden_states(tiny, prompts, ids).detach())
 
 
-def test_each_window_steps_with_the_weights_that_the_window_before_left(tiny: JanusModel) -> None:
+@pytest.mark.parametrize("retention", [0.0, 1.0])
+def test_each_window_steps_with_the_weights_that_the_window_before_left(
+    tiny: JanusModel, rehearsal: RehearsalSet, retention: float
+) -> None:
     church = pair(1)
-    tuned, log = train(tiny, [church], resolved(RECIPE), 0)
+    recipe = replace(RECIPE, retention=retention, rehearsed=3, rehearsed_per_step=3)
+    tuned, log = train(tiny, [church], resolved(recipe), 0, rehearsal=rehearsal)
     # By hand: a plain loop over two windows, the whole trajectory forward each time.
     by_hand = new_adapter(tiny, range(2), RECIPE.modules)
     adam = torch.optim.Adam(by_hand.weights, lr=1e-3)
@@ -52,10 +56,12 @@ def test_each_window_steps_with_the_weights_that_the_window_before_left(tiny: Ja
         with by_hand.active(tiny):
             states = hidden_states(tiny, [church.target], church.surrogate_ids[None])[0]
             loss = position_losses(tiny, states[window], towards[window], "mse").sum()
+            losses.append(loss.item())
+            if retention:  # as much per rehearsed position as per position of the window
+                loss = loss + retention * 8 * rehearsal.loss(tiny, [0, 1, 2])
         adam.zero_grad()
         torch.autograd.backward(loss)
         adam.step()
-        losses.append(loss.item())
     assert log.loss == pytest.approx(losses, rel=1e-4)
     for name, weight in state(by_hand).items():
         torch.testing.assert_close(tuned.modules[name].weight, weight, rtol=1e-4, atol=1e-5)

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from ear.evaluation.attacks.attack import Example, Kind
+from ear.evaluation.attacks.attack import Example, Kind, image_loss
 from ear.evaluation.attacks.fit import FittedAttack, fit
 from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.attacks.token_search import TokenSearch
@@ -33,10 +35,16 @@ class Attacker:
         self.examples = [Example(f"a church by lake {number}", row) for number, row in enumerate(ids)]
         self.adapter: Adapter = new_adapter(self.model, range(1), "attention", rank=2)
 
-    def fit(self, kind: Kind, budget: int, folder: str = "store") -> tuple[FittedAttack, Path]:
+    def fit(self, kind: Kind, budget: int, folder: str = "store", **changed: Any) -> tuple[FittedAttack, Path]:
         run = ConceptRun(Store(self.root / folder), concepts.find("church"))
-        fitted = fit(run, self.model, self.adapter, kind, budget, self.examples, 0, adapter_hash="a", concept="church")
+        settings = {"examples": self.examples, "seed": 0, "adapter_hash": "a", "concept": "church"} | changed
+        fitted = fit(run, self.model, self.adapter, kind, budget, **settings)
         return fitted, run.store.folder("church", "attacks") / fitted.fingerprint
+
+
+def logged_losses(folder: Path) -> list[float]:
+    shards = sorted(folder.glob("*.parquet"))
+    return [loss for shard in shards for loss in pq.read_table(shard)["loss"].to_pylist()]
 
 
 @pytest.fixture
@@ -61,11 +69,17 @@ def test_an_interrupted_attack_ends_with_the_same_bytes(attacker: Attacker, kind
 
 @pytest.mark.parametrize("kind", ["soft-prompt", "relearning"])
 def test_gradient_steps_make_the_examples_more_likely(attacker: Attacker, kind: Kind) -> None:
-    import pyarrow.parquet as pq
-
-    _, folder = attacker.fit(kind, 24)
-    losses = [loss for file in sorted(folder.glob("*.parquet")) for loss in pq.read_table(file)["loss"].to_pylist()]
+    losses = logged_losses(attacker.fit(kind, 24)[1])
     assert len(losses) == 24 and losses[-1] < losses[0]
+
+
+def test_a_token_search_keeps_the_suffix_that_makes_the_examples_most_likely(attacker: Attacker) -> None:
+    fitted, folder = attacker.fit("token-search", 24)
+    losses = logged_losses(folder)
+    assert losses == sorted(losses, reverse=True) and losses[-1] < losses[0]
+    prompts = [f"{example.prompt}{fitted.attack.found()}" for example in attacker.examples]
+    with attacker.adapter.active(attacker.model) as tuned:
+        assert image_loss(tuned, prompts, attacker.examples).item() == pytest.approx(losses[-1])
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -131,5 +145,17 @@ def test_a_prefix_of_a_whole_image_is_refused(attacker: Attacker) -> None:
         attacker.fit("prefix", rows)
 
 
-def test_another_budget_is_another_attack(attacker: Attacker) -> None:
-    assert attacker.fit("soft-prompt", 1)[1] != attacker.fit("soft-prompt", 2)[1]
+def test_whatever_an_attack_depends_on_makes_another_attack(attacker: Attacker) -> None:
+    first, second = attacker.examples[:2]
+    changes: list[dict[str, Any]] = [
+        {},
+        {"budget": 2},
+        {"adapter_hash": "b"},
+        {"concept": "castle"},
+        {"seed": 1},
+        {"examples": [first]},
+        {"examples": [Example(second.prompt, first.vq_ids)]},
+        {"examples": [Example(first.prompt, second.vq_ids)]},
+    ]
+    folders = {attacker.fit(**{"kind": "prefix", "budget": 1} | changed)[1] for changed in changes}
+    assert len(folders) == len(changes)
