@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +28,8 @@ from ecgvf.world.grammar import load_world
 JSON = dict[str, Any]
 
 SIX = ("gpt", "claude", "gemini", "kimi", "doubao", "deepseek")
+PRICES_READ = date(2026, 11, 25)
+"""The day on which the prices of ``data/writers.yaml`` were read: they hold here on every later day as well."""
 
 _STOPPED: JSON = {"code": "content_filter", "message": "The response was filtered", "param": "prompt", "type": None}
 FILTER_STOPPED: dict[str, JSON] = {
@@ -194,7 +197,7 @@ class LlmServer:
         self.behave, self.latency = behave, latency
         self.requests: list[Request] = []
         self.charged = Decimal(0)
-        self.prices = {writer.config.model: writer.rates for writer in Registry().all()}
+        self.prices = {writer.config.model: writer.rates for writer in Registry(today=PRICES_READ).all()}
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, Batch] = {}
         self.polls_until_done = 1
@@ -231,14 +234,17 @@ class LlmServer:
             self._server.server_close()
 
     def registry(self, folder: Path, **fields: Any) -> Path:
-        """A user's registry that sends the six writers here; ``fields`` override fields of all of them."""
+        """A user's registry that sends the six writers here, at prices that do not end.
+
+        ``fields`` override fields of all of them.
+        """
         paths = {"openai": "/openai/v1", "anthropic": "/anthropic", "google-genai": "/gemini"}
         quick = {"requests_per_minute": 1_000_000, "tokens_per_minute": 1_000_000_000, "timeout_s": 10}
         writers = {
             writer.name: {
                 "base_url": self.url + paths[writer.config.sdk],
                 "key": writer.config.key,
-                "price": writer.config.price and writer.config.price.model_dump(mode="json"),
+                "price": writer.config.price and writer.config.price.model_dump(mode="json", exclude={"until"}),
                 "batch_price_share": str(writer.config.batch_price_share),
                 **quick,
                 **fields,

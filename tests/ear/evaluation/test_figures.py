@@ -199,6 +199,23 @@ def test_a_row_names_the_judges_that_decide_its_figure() -> None:
     assert all(figures.FigureRow.from_json(row.json()).judge == row.judge for row in rows)
 
 
+def test_questions_are_counted_by_group_and_kind_in_units_of_images() -> None:
+    answered = [
+        AnsweredQuestion(f"{kind}-{image}-{number}", str(image), group, kind, before=True, after=image >= wrong)
+        for group, kind, wrong in (("others", "present", 3), ("others", "absent_random", 0), ("concept", "present", 12))
+        for image in range(12)
+        for number in range(2)
+    ]
+    rows = {each.group: each for each in figures.understanding(answered, 1.25, 0.5)}
+    assert {group: values(each) for group, each in rows.items()} == {
+        "others, present": (1.0, 0.75, None),
+        "others, absent_random": (1.0, 1.0, None),
+        "concept, present": (1.0, 0.0, None),
+    }
+    assert rows["others, present"].change.value == -0.25
+    assert {figure.n for each in rows.values() for figure in (each.before, each.after, each.change)} == {12}
+
+
 def test_an_attribute_that_no_prompt_asks_for_has_no_row() -> None:
     assert [each.figure for each in figures.scene(erased(2))] == ["nll_frozen"]
     open_sky = [replace(each, attributes=(sky(None, "day"),)) for each in erased(2)]

@@ -321,6 +321,20 @@ def test_the_committed_outcomes_are_those_of_the_declared_suite() -> None:
     assert committed and all(suite.facts(files[file.stem]) is not None for file in committed)
 
 
+def test_the_rows_of_the_json_are_those_of_the_committed_outcomes() -> None:
+    def rows(content: JSON) -> list[JSON]:
+        return [
+            {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
+            for row in content["rows"]
+            if (row["concept"], row["recipe"]) == ("van-gogh", "paper")
+        ]
+
+    spec = read_spec(ROOT / "benchmarks" / "nano.yaml")
+    part = {"concepts": ("van-gogh",), "recipes": ("paper",), "first_cell_only": (), "goals": None, "oracles": {}}
+    computed = rows(results(Suite(spec.model_copy(update=part), ROOT / "build", ROOT / "docs" / "benchmark"), ""))
+    assert len(computed) > 100 and computed == rows(json.loads((ROOT / "docs" / "benchmark.json").read_text()))
+
+
 def test_the_docs_show_the_leaderboard_of_the_json_and_how_often_test_was_opened() -> None:
     content = json.loads((ROOT / "docs" / "benchmark.json").read_text())
     shown = (ROOT / "docs" / "results.md").read_text()
