@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import ear.cli
 from ear.commands.attack import AttackArguments
 from ear.evaluation import judges as evaluation_judges
+from ear.evaluation.attack_figures import prompt_classes
 from ear.evaluation.attacks.attack import Attack, Example, Kind
 from ear.evaluation.attacks.kinds import KINDS
 from ear.evaluation.judges import EvaluationJudges
@@ -209,11 +210,16 @@ def test_an_oracle_can_be_measured_as_an_adapter(trained: Store, oracle: Path) -
     assert "pagoda" not in {row["concept"] for row in content["retention"]}
 
 
-def test_written_prompts_include_those_that_the_original_did_not_render(store: Store, dataset: Dataset) -> None:
-    pairs = written_pairs(dataset, "validation")
-    assert pairs is not None and {record.pair.record_id for record in dataset.validation} <= {
-        pair.record_id for pair in pairs
-    }
+def test_written_prompts_include_those_that_the_original_did_not_render(dataset: Dataset) -> None:
+    kept, other = (replace(record, pair=replace(record.pair, wording="explicit")) for record in dataset.validation)
+    absent = replace(other.pair, reason="target_absent")
+    malformed = replace(other.pair, record_id="0", reason="malformed")
+    partly = replace(dataset, validation=(kept,), rejected=(absent, malformed))
+    pairs = written_pairs(partly, "validation")
+    assert pairs is not None
+    assert {pair.record_id for pair in pairs} == {kept.pair.record_id, absent.record_id}
+    [explicit] = prompt_classes(partly, "validation")
+    assert (explicit.name, explicit.original.value, explicit.original.n) == ("explicit", 0.5, 2)
 
 
 def test_the_command_offers_every_attack() -> None:

@@ -2,7 +2,8 @@
 
 import math
 
-from ear.evaluation.attack_figures import PromptClass, attack_rows
+from ear.evaluation.attack_figures import AttackRow, PromptClass, attack_rows
+from ear.evaluation.attack_table import attack_table
 from ear.evaluation.outcomes import Outcome
 from ecgvf.core.figures import proportion
 from tests.ear.evaluation.small_outcomes import both, erased, outcome, retained
@@ -27,6 +28,18 @@ def test_an_attack_is_shown_beside_the_oracle_under_the_same_budget() -> None:
     values = [each.value for each in (row.original, row.unattacked, row.after, row.oracle, row.above_oracle)]
     assert values == [1.0, 0.0, 0.75, 0.25, 0.5]
     assert row.after.low < 0.75 < row.after.high
+
+
+def test_the_table_has_each_figure_in_its_own_column() -> None:
+    names = ("original", "unattacked", "after", "oracle", "above_oracle", "absent")
+    figures = {name: proportion(shown, 10) for name, shown in zip(names, (9, 1, 7, 2, 5, 3), strict=True)}
+    row = AttackRow(attack="soft-prompt", budget=4, applicable=True, **figures)
+    table = attack_table([row], [], title="", caption="")
+    cells = {str(column.header): str(next(iter(column.cells))).split(" ")[0] for column in table.columns}
+    assert cells == {
+        **{"attack": "soft-prompt", "budget": "4", "original": "0.900", "erased": "0.100", "under attack": "0.700"},
+        **{"oracle": "0.200", "above oracle": "0.500", "absent concept": "0.300"},
+    }
 
 
 def test_without_an_oracle_the_controls_are_not_measured() -> None:

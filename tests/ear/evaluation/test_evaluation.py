@@ -25,6 +25,7 @@ from ear.evaluation.outcomes import selected
 from ear.evaluation.prompts import EvaluationPrompt, concept_prompts, prompts_by_seed
 from ear.evaluation.questions import nano_questions
 from ear.evaluation.teacher_forcing import negative_log_likelihood
+from ear.evaluation.understanding import Answer
 from ear.method.open_adapter import AnyAdapter, files_hash, open_adapter
 from ear.retained_concepts import rehearsed_concepts, retained_concepts
 from ecgvf import judges
@@ -528,6 +529,14 @@ def test_full_figures_render_only_what_the_others_lack(
     monkeypatch.setattr(prompts_module, "PROMPTS_PER_WORDING", 6)
     questions = nano_questions(dataset.concept)[:3]
     monkeypatch.setattr(evaluation_module, "nano_questions", lambda _: questions)
+    answer = evaluation_module.kept_answers
+
+    def right_before(*arguments: Any, **options: Any) -> list[Answer]:
+        answers = zip(questions, answer(*arguments, **options), strict=True)
+        frozen = options.get("adapter") is None
+        return [replace(each, yes=question.answer is frozen) for question, each in answers]
+
+    monkeypatch.setattr(evaluation_module, "kept_answers", right_before)
     for attack in KINDS.values():
         monkeypatch.setattr(attack, "default_budget", 1)
     settings = replace(SMALL, prompts_per_other=0)
@@ -543,7 +552,7 @@ def test_full_figures_render_only_what_the_others_lack(
     full = evaluate(store, tiny, dataset, [adapter], replace(settings, figures="full"))
     assert full.outcomes[: len(default.outcomes)] == default.outcomes
     assert (full.replacement, full.scene) == (default.replacement, default.scene)
-    assert default.understanding == [] and len(full.answered) == 3
+    assert default.understanding == [] and [(each.before, each.after) for each in full.answered] == [(True, False)] * 3
     before = selected(full.outcomes, "before")
     by_sample = {name: [each for each in before if each.sample == name] for name in ("wording", "seeds", "sampling")}
     # 2 prompts with 4 seeds each: 2 images are among the main ones, 4 among those of the wording.

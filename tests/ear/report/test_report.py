@@ -80,7 +80,8 @@ def keep_images(store: Path, outcomes: list[Outcome], run: str = "run-0") -> Non
 def with_attachments(results: SuiteResults, folder: Path) -> SuiteResults:
     """The results beside measurements that the suite names; one of two ablations was not run."""
     figure = {"value": 0.5, "n": 12, "low": 0.25, "high": 0.75}
-    row = dict.fromkeys(("original", "unattacked", "after", "oracle", "above_oracle", "absent"), figure)
+    shares = {"original": 0.75, "unattacked": 0.3, "after": 0.6, "oracle": 0.35, "above_oracle": 0.25, "absent": 0.4}
+    row = {name: {**figure, "value": share} for name, share in shares.items()}
     attacks = [{"attack": "soft-prompt", "budget": 100, "applicable": True, **row}]
     adapter = ["store/church/ear/paper-1a2b3c4d-s0/adapter.safetensors"]
     cluster = {"size": 3, "ids": ["1", "2", "3"], "prompts": ["a dog", "a cat", HOSTILE]}
@@ -577,7 +578,8 @@ def test_attacks_stand_beside_their_controls(tmp_path: Path) -> None:
     suite, source = small_suite(tmp_path, concepts=("church",), figures="full"), attacked(oracle=True)
     keep(suite, replace(source, cell=replace(source.cell, figures="full")))
     write_known_results(suite, "ear suite small.yaml")
-    page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
+    results = SuiteResults.open(suite.results, suite.store)
+    page = write_report(results, tmp_path / "report.html").read_text()
     for text in (
         "church: images that show it under attack, and controls",
         "soft-prompt 100",
@@ -587,6 +589,14 @@ def test_attacks_stand_beside_their_controls(tmp_path: Path) -> None:
     ):
         assert text in page
     assert "no oracle was named" not in page and "church under attack;" not in page
+    tables = robustness(with_attachments(results, tmp_path)).tables
+    controls = ("original", "erased", "under attack", "oracle", "above oracle", "another concept unknown to the oracle")
+    assert [tuple(table.columns[-7:]) for table in tables] == [(*controls, "n")] * 2
+    cells = [[cell.split(" (")[0] for cell in table.rows[0]] for table in tables]
+    assert cells == [
+        ["paper", "soft-prompt", "100", "1.00", "0.00", "0.50", "0.25", "0.25", "not measured", "12"],
+        ["soft-prompt", "100", "0.75", "0.30", "0.60", "0.35", "0.25", "0.40", "12"],
+    ]
     keep(suite, replace(attacked(oracle=False), cell=replace(source.cell, figures="full")))
     write_known_results(suite, "ear suite small.yaml")
     page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
