@@ -131,10 +131,10 @@ def test_attacks_are_given_training_images_and_measured_on_other_prompts(
     (prefix,) = (each for each in made if each.kind == "prefix")
     attacked = [each for each in found.outcomes if each.attack == "prefix"]
     prompts, seeds = [each.prompt for each in attacked], [each.seed for each in attacked]
-    options = prefix.options(seeds, 1)
-    frozen = render_images(tiny, prompts, seeds, dataset.sampling, options=options)
+    forced = prefix.prefix(seeds, 1)
+    frozen = render_images(tiny, prompts, seeds, dataset.sampling, prefix=forced)
     with open_adapter(tiny, [adapter]).active(tiny) as model:
-        tuned = render_images(model, prompts, seeds, dataset.sampling, options=options)
+        tuned = render_images(model, prompts, seeds, dataset.sampling, prefix=forced)
     images = [list(each.vq_ids) for each in attacked]
     assert images == tuned.vq_ids.tolist() and images != frozen.vq_ids.tolist()
 
