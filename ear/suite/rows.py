@@ -60,11 +60,14 @@ def difference_rows(facts: JSON, method: str, first: CellResult, second: CellRes
     """The rows ``<figure>_difference`` of ``method``: the cell ``second`` − ``first``, a cell of another recipe with
     the same seeds, paired by prompt and seed and in the groups of ``first``.
 
-    Only figures of the concept's main prompts and of the retained concepts, as two adapters may share no other images.
+    Only figures of the concept's main prompts and of the retained concepts, as two adapters may share no other images;
+    none without a shared prompt.
     """
     after = selected(first.outcomes, "after", _is_main)
     groups, known = {each.concept: each.group for each in after}, {each.task for each in after}
     others = selected(second.outcomes, "after", lambda each: _is_main(each) and each.task in known)
+    if not others:
+        return []  # of other prompts
     shared = {each.task for each in others}
     outcomes = [
         *(replace(each, condition="before") for each in after if each.task in shared),
