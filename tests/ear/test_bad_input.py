@@ -101,7 +101,7 @@ def test_an_unknown_concept(store: Store, line: str) -> None:
 )
 def test_a_concept_that_has_no_run(store: Store, line: str) -> None:
     before = files(store.root)
-    fails(line, "run `ecgvf generate --concept moose` first")
+    fails(line, "run `ecgvf generate --concept` first, with a name of `ecgvf concepts` or your own YAML file")
     assert files(store.root) == before
 
 
