@@ -47,7 +47,7 @@ class AgreeingJudge:
 
 
 def interrupted_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function``, with Ctrl-C at the call after so many."""
+    """``function``, interrupted by Ctrl-C at a call: the calls before it go through."""
     left = iter(range(calls))
 
     def interrupted(*args: Any, **settings: Any) -> Any:
