@@ -9,7 +9,9 @@ import hashlib
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from ecgvf.core import seeds
 from ecgvf.core.dataset import Dataset
@@ -20,7 +22,7 @@ Group = Literal["concept", "neighbours", "surrogates", "rehearsed", "unrehearsed
 """How a measured concept relates to the erased concept; "concept" is the erased concept itself. Groups are disjoint: a
 concept that fits several is in the first."""
 
-RehearsedConcepts = Literal["all", "half"] | int
+RehearsedConcepts = Literal["all", "half"] | Annotated[int, Field(ge=1)]
 """Which retained concepts to rehearse, of those that are not neighbours: all, every second in alphabetical order, or
 this many, evenly spaced in that order."""
 

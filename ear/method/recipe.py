@@ -10,16 +10,17 @@ never changes: fingerprints leave it out, so that adapters and figures made befo
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import NoneType, UnionType
-from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+from functools import cache
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from ear.retained_concepts import RehearsedConcepts
 from ecgvf.core import console
 from ecgvf.core.errors import RecipeError
+from ecgvf.core.validation import faults
 
 PAPER_TOKENS, PAPER_ROWS, PAPER_DEPTH = 576, 24, 30
 """Image tokens, their rows, and layers of the language model of Janus-Pro-7B, for which recipes are stated."""
@@ -40,17 +41,12 @@ MixedPrecision = Literal["no", "bf16"]
 Checkpointing = Literal["no", "layers"]
 
 
-def _setting(requirement: str, valid: Callable[[Any], bool], default: Any = dataclasses.MISSING) -> Any:
-    """A field whose value must pass ``valid``; ``requirement`` completes "must ..."."""
-    return dataclasses.field(metadata={"requirement": requirement, "valid": valid}, default=default)
-
-
-def _count(default: Any = dataclasses.MISSING) -> Any:
-    return _setting("be at least 1", lambda value: value >= 1, default)
-
-
-def _non_negative(default: Any = dataclasses.MISSING) -> Any:
-    return _setting("be 0 or more", lambda value: 0 <= value < math.inf, default)
+Count = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=0)]
+Depth = Annotated[int, Field(ge=1, le=PAPER_DEPTH)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,29 +66,29 @@ class Recipe:
     loss: Loss
     """What is compared at each image position. mse: squared distance of last hidden states, mean over channels, as in
     the paper. kl: Kullback-Leibler divergence of next-token distributions, in nats."""
-    guidance: float = _setting("be a number", math.isfinite)
+    guidance: Number
     """η: how far to go beyond the frozen model's output for the surrogate, away from that for the target. 0 matches the
     surrogate itself."""
-    style_guidance: float | None = _setting("be a number", lambda value: value is None or math.isfinite(value), None)
+    style_guidance: Number | None = None
     """η if the concept is a style; None: as for any concept."""
     trajectory: Trajectory
     """The image along which all prompts are teacher-forced. surrogate, target, both: the pair's surrogate image, its
     target image, or each in turn. rollout: an image of the target prompt that the tuned model renders (on-policy).
     streams: no image, but the released loop's three streams of single tokens without context."""
-    rollouts: int = _non_negative(0)
+    rollouts: Size = 0
     """Images that the tuned model renders in each round, for the trajectory "rollout"."""
-    rollout_epochs: int = _count(1)
+    rollout_epochs: Count = 1
     """Times that training goes over the images of a round."""
 
     # When a step is taken (equations 7 and 8)
-    window: int | None = _setting("be at least 1", lambda value: value is None or value >= 1)
+    window: Count | None
     """L, the length of a window, for 576 image tokens. None: the concept's own."""
     window_scale: WindowScale = "tokens"
     """How L is scaled to a model with another number of image tokens. tokens: as the same share of the image. rows: as
     the nearest number of whole rows, of which the paper's model has 24."""
     windows: WindowChoice = "all"
     """Windows of an image to train on: all, in order, or a single window that the seed draws."""
-    threshold: float = _non_negative()
+    threshold: Weight
     """τ: a window whose loss is at most τ takes no step."""
     threshold_per: ThresholdPer = "window"
     """What τ is compared with. window: the sum of the window's losses, as in equation 8, which a longer window exceeds
@@ -101,13 +97,11 @@ class Recipe:
     """Positions left over if L does not divide T. step: a shorter last window. drop: not trained on."""
 
     # What is tuned, and how
-    layers: int = _setting(f"be between 1 and {PAPER_DEPTH}", lambda value: 1 <= value <= PAPER_DEPTH)
+    layers: Depth
     """Number of tuned layers of 30."""
     layer_choice: LayerChoice = "first"
     """Whether to tune the first layers or the last."""
-    style_layers: int | None = _setting(
-        f"be between 1 and {PAPER_DEPTH}", lambda value: value is None or 1 <= value <= PAPER_DEPTH, None
-    )
+    style_layers: Depth | None = None
     """Number of tuned layers, counted from the last, if the concept is a style; None: as for any concept. The first
     layers distinguish words: tuning them erases a style only where the pairs' own words name it."""
     modules: Modules = "attention"
@@ -116,15 +110,15 @@ class Recipe:
     without o, as in section 2.2 of the paper. all: also the MLP's projections and both norms, as in section 6.1."""
     adapter: AdapterKind = "full"
     """How the modules are tuned. full: all their weights. lora: a change of low rank to projections; norms stay."""
-    rank: int = _count(16)
+    rank: Count = 16
     """Rank of LoRA, whose scaling is 1."""
-    learning_rate: float = _setting("be above 0", lambda value: 0 < value < math.inf)
+    learning_rate: Rate
     """Learning rate of Adam, which otherwise has PyTorch's defaults."""
     weight_dtype: WeightDtype = "float32"
     """Dtype of the tuned weights during training. model: the model's own, as in the released loop."""
     schedule: Schedule = "constant"
     """Learning rate over the training: constant, or falling linearly to 0."""
-    images_per_step: int = _count(1)
+    images_per_step: Count = 1
     """Images in a step, for the trajectory rollout; with any other trajectory, a step has a single image."""
     mixed_precision: MixedPrecision = "no"
     """no: everything is computed in the model's dtype. bf16: forward and backward passes are computed in bfloat16 where
@@ -134,46 +128,39 @@ class Recipe:
     checkpointing: Checkpointing = "no"
     """Gradient checkpointing. no: all activations are kept for the backward pass. layers: only the inputs of layers are
     kept, which saves memory at the price of another forward pass."""
-    pairs: int = _count()
+    pairs: Count
     """Accepted pairs to train on, at most: the first of the dataset."""
-    passes: int = _count()
+    passes: Count
     """Passes over the pairs."""
-    max_steps: int | None = _setting("be at least 1", lambda value: value is None or value >= 1, None)
+    max_steps: Count | None = None
     """Steps of Adam after which training ends, even within a pass."""
     order: Order
     """Order of the pairs. shuffled: anew in each pass, by the seed. dataset: as in the dataset."""
 
     # Retention (not in the paper)
-    retention: float = _non_negative()
+    retention: Weight
     """Weight, per position, of the divergence from the frozen model along its own images of other prompts. 0: no
     rehearsal."""
-    rehearsed: int = _non_negative()
+    rehearsed: Size
     """Size of the rehearsal set, in images."""
-    rehearsed_words: int = _non_negative(0)
+    rehearsed_words: Size = 0
     """Further images of the rehearsal set, at most: of target prompts with a word of the model's vocabulary in place of
     the concept's term. Images that show the concept are left out."""
-    rehearsed_per_step: int = _non_negative()
+    rehearsed_per_step: Size
     """Images to rehearse in each step."""
-    rehearsal_noise: float = _non_negative(0.0)
+    rehearsal_noise: Weight = 0.0
     """Scale of Gaussian noise on the token embeddings of rehearsed prompts, in standard deviations of these embeddings.
     It also retains what lies near the rehearsed prompts."""
-    rehearsed_concepts: RehearsedConcepts = _setting(  # noqa: RUF009
-        "be all, half or a number from 1",
-        lambda value: value in ("all", "half") or (isinstance(value, int) and value >= 1),
-        "all",
-    )
+    rehearsed_concepts: RehearsedConcepts = "all"
     """Which retained concepts to rehearse, of those that are not neighbours: all; half, every second in alphabetical
     order; or this many. The rest show what becomes of a concept that was not rehearsed."""
 
     def __post_init__(self) -> None:
-        kinds = get_type_hints(type(self))
-        for field in dataclasses.fields(self):
-            value, choices = getattr(self, field.name), get_args(kinds[field.name])
-            if get_origin(kinds[field.name]) is Literal and value not in choices:
-                raise RecipeError(f"recipe {self.name}: {field.name} is {value!r}, use one of {', '.join(choices)}")
-            if field.metadata and not _passes(field.metadata["valid"], value):
-                requirement = field.metadata["requirement"]
-                raise RecipeError(f"recipe {self.name}: {field.name} is {value!r}, but must {requirement}")
+        for name, kind in _kinds().items():
+            try:
+                kind.validate_python(value := getattr(self, name), strict=True)
+            except ValidationError as error:
+                raise RecipeError(f"recipe {self.name}: {name} is {value!r}, but {faults(error)}") from error
         for name, value in _RELEASED_LOOP.items():
             if self.trajectory == "streams" and (given := getattr(self, name)) != value:
                 raise RecipeError(
@@ -219,16 +206,15 @@ class Recipe:
 
         Raises ``RecipeError`` that names the setting, if it is unknown or its value is invalid.
         """
-        kinds = get_type_hints(type(self))
         values: dict[str, Any] = {}
         for name, value in options.items():
             if name not in SETTINGS:
                 known = ", ".join(SETTINGS)
                 raise RecipeError(f"a recipe has no setting {name!r}; its settings are {known}")
             try:
-                values[name] = _parse("none" if value is None else str(value), kinds[name])
-            except ValueError as error:
-                raise RecipeError(f"--option {name}={value}: {error}") from error
+                values[name] = _kinds()[name].validate_python(None if value == "none" else value)
+            except ValidationError as error:
+                raise RecipeError(f"--option {name}={value}: {faults(error)}") from error
         for name, style_setting in _STYLE_SETTINGS.items():
             if name in values:
                 values.setdefault(style_setting, None)
@@ -367,31 +353,8 @@ _PROJECTIONS: Mapping[str, Sequence[str]] = {"attention": [*"qkvo"], "qkv": [*"q
 """``modules`` → the field ``projections`` that was in its place (``Recipe.settings``)."""
 
 
-def _passes(valid: Callable[[Any], bool], value: Any) -> bool:
-    try:
-        return valid(value)
-    except TypeError:
-        return False
-
-
-def _parse(text: str, kind: Any) -> Any:
-    if get_origin(kind) in (Union, UnionType):
-        kinds = get_args(kind)
-        if text == "none" and NoneType in kinds:
-            return None
-        words = [word for each in kinds if get_origin(each) is Literal for word in get_args(each)]
-        if text in words:
-            return text
-        words += ["none"] * (NoneType in kinds)
-        try:
-            return _parse(text, next(each for each in kinds if get_origin(each) is not Literal))
-        except ValueError as error:
-            raise ValueError(" or ".join([str(error), *words])) from None
-    if get_origin(kind) is Literal:
-        if text not in get_args(kind):
-            raise ValueError(f"choose one of {', '.join(get_args(kind))}")
-        return text
-    try:
-        return kind(text)
-    except ValueError:
-        raise ValueError("expected an integer" if kind is int else "expected a number") from None
+@cache
+def _kinds() -> dict[str, TypeAdapter[Any]]:
+    """Setting → the values that it takes."""
+    hints = get_type_hints(Recipe, include_extras=True)
+    return {name: TypeAdapter(hints[name]) for name in SETTINGS}

@@ -45,11 +45,20 @@ def first_error(error: ValidationError, whole: str = "", model: type[BaseModel] 
     errors: Sequence[Any] = error.errors(include_input=False)
     first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
     field = _place(first["loc"]) or whole
-    fault = _FAULTS.get(first["type"]) or _FAULTS.get(first["type"].split("_")[0])
-    fault = fault.format(**first.get("ctx", {})) if fault else first["msg"].removeprefix("Value error, ")
+    fault = _fault(first)
     if first["type"] == "extra_forbidden" and model is not None:
         fault += did_you_mean(str(first["loc"][-1]), list(_fields(model, first["loc"][:-1])))
     return f"{field}: {fault}".removeprefix(": ")
+
+
+def faults(error: ValidationError) -> str:
+    """What is wrong with a single value, for each type that it could have."""
+    return " or ".join(dict.fromkeys(map(_fault, error.errors(include_input=False))))
+
+
+def _fault(error: Any) -> str:
+    fault = _FAULTS.get(error["type"]) or _FAULTS.get(error["type"].split("_")[0])
+    return fault.format(**error.get("ctx", {})) if fault else str(error["msg"]).removeprefix("Value error, ")
 
 
 def _place(path: Sequence[int | str]) -> str:

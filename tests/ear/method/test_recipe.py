@@ -130,20 +130,21 @@ def test_what_is_set_is_what_styles_have_too(options: dict[str, object], expecte
     [
         ("colour", "red", "no setting 'colour'"),
         ("name", "mine", "no setting 'name'"),
-        ("guidance", "lots", "--option guidance=lots: expected a number"),
-        ("window", "12.5", "expected an integer or none"),
-        ("max_steps", "None", "--option max_steps=None: expected an integer or none"),
-        ("passes", 1.5, "expected an integer"),
-        ("layers", [], "expected an integer"),
-        ("loss", "l1", "choose one of mse, kl"),
-        ("guidance", "nan", "guidance is nan"),
-        ("window", "0", "window is 0"),
-        ("layers", "31", "layers is 31, but must be between 1 and 30$"),
+        ("guidance", "lots", "--option guidance=lots: it must be a number$"),
+        ("window", "12.5", "--option window=12.5: it must be a whole number$"),
+        ("max_steps", "None", "--option max_steps=None: it must be a whole number"),
+        ("passes", 1.5, "it must be a whole number"),
+        ("layers", [], "it must be a whole number"),
+        ("loss", "l1", "it must be 'mse' or 'kl'"),
+        ("guidance", "nan", "--option guidance=nan: it must be a finite number$"),
+        ("window", "0", "--option window=0: it must be at least 1$"),
+        ("layers", "31", "it must be at most 30$"),
         ("rollouts", "0", "rollouts must be above 0 with trajectory=rollout, and 0 otherwise"),
         ("modules", "q,x", "modules"),
         ("learning_rate", "0", "learning_rate"),
         ("threshold", "-1", "threshold"),
         ("rehearsed", "0", "needs rehearsed"),
+        ("rehearsed_concepts", "some", "it must be 'all' or 'half' or it must be a whole number"),
     ],
 )
 def test_an_invalid_setting_is_named(option: str, value: object, message: str) -> None:
@@ -154,9 +155,10 @@ def test_an_invalid_setting_is_named(option: str, value: object, message: str) -
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("loss", "l1", "loss is 'l1', use one of mse, kl"),
-        ("layers", "two", "layers is 'two', but must be between 1 and 30"),
+        ("loss", "l1", "recipe on-policy: loss is 'l1', but it must be 'mse' or 'kl'"),
+        ("layers", "two", "layers is 'two', but it must be a whole number"),
         ("modules", ["qkv"], "modules is"),
+        ("passes", 1.5, "passes is 1.5, but it must be a whole number"),
     ],
 )
 def test_a_recipe_from_python_is_checked(option: str, value: object, message: str) -> None:
