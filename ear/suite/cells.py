@@ -25,6 +25,11 @@ class Cell:
     figures: Figures = "default"
 
     @property
+    def seeds(self) -> tuple[int, int]:
+        """(run seed, training seed)."""
+        return self.run_seed, self.training_seed
+
+    @property
     def name(self) -> str:
         """The name of its file."""
         name = f"{self.concept}-{self.recipe}-r{self.run_seed}-t{self.training_seed}"

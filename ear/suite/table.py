@@ -103,8 +103,7 @@ def _rows(suite: Suite, concept: str, method: str, known: KnownRows) -> list[JSO
         facts = {"concept": concept, "model": suite.spec.model, "split": suite.spec.split}
         known[key] = table_rows(facts, method, cell_results, with_goals=method == suite.spec.goals)
         for cell in compared:
-            same_seeds = replace(cell, recipe=method, figures="default") == replace(finished[0], figures="default")
-            if same_seeds and (first := suite.cell_result(cell)) is not None:
+            if cell.seeds == finished[0].seeds and (first := suite.cell_result(cell)) is not None:
                 known[key] += difference_rows(facts, method, first, cell_results[0])
     unmeasured = [missing_row(suite.spec, concept, method, missing)] if missing else []
     return [*known.get(key, []), *unmeasured]
