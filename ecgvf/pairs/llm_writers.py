@@ -122,8 +122,9 @@ def check_usable(stage_set: StageSet, split: Split) -> None:
 def reparse(run: ConceptRun) -> StageSet:
     """Parse and check the current set's stored answers again; a changed parser or check gives a new set. Sends nothing.
 
-    Raises ``StageMissing`` if no LLM wrote the current set, or if the ledger lacks its answers, and ``SettingsError``
-    for splits that ``ecgvf build`` gathered from several sets: their settings name the calls of the first alone.
+    Raises ``StageMissing`` if no LLM wrote the current set, or if the ledger lacks its answers, ``SettingsError`` for
+    splits that ``ecgvf build`` gathered from several sets: their settings name the calls of the first alone, and
+    ``WriterError`` if nothing of a split is accepted any more; the current set then stays.
     """
     current = run.current(PAIRS)
     ledger = Ledger.load(run)
@@ -145,7 +146,12 @@ def reparse(run: ConceptRun) -> StageSet:
         splits[split] = replace(reparsed, spending=current.summary.get("paid", {}).get(split))
     if not any(map(has_answers, splits.values())):
         raise StageMissing(f"no LLM wrote the current pairs of {run.concept.name!r}: there is no answer to parse again")
-    return write_splits(run, splits, current.summary["writer"])
+    written = write_splits(run, splits, current.summary["writer"], current=False)
+    for split in splits:
+        if current.summary[split]["accepted"]:
+            check_usable(written, split)
+    written.finish({})  # becomes current
+    return written
 
 
 def _own(plans: Sequence[GenerationPlan], intent: Mapping[str, Any]) -> bool:

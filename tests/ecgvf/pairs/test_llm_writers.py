@@ -18,7 +18,7 @@ from ecgvf.core.concepts import find
 from ecgvf.core.paths import data_dir
 from ecgvf.core.store import Store
 from ecgvf.llm.registry import Rates, Registry
-from ecgvf.pairs import checks, parsing
+from ecgvf.pairs import answer_reader, checks, parsing
 from ecgvf.pairs.captions import captioned_concepts
 from ecgvf.pairs.parsing import Draft
 from tests.llm_run import ALL, KEYS, ledger, pairs_set, rows, scripted, summary
@@ -348,3 +348,15 @@ def test_reparse_needs_a_set_written_by_an_llm(server: LlmServer, generate: Call
     generate("--writers", "offline", "--pairs", "5", "--tests", "1")
     result = generate("--reparse")
     assert result.exit_code == 2 and "no LLM wrote" in result.stderr
+
+
+def test_a_parser_that_accepts_nothing_leaves_the_set_current(
+    server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate("--writers", "gpt", "--iterations", "1")
+    first = pairs_set().fingerprint
+    monkeypatch.setattr(parsing, "VERSION", 99)
+    monkeypatch.setattr(answer_reader, "read_answer", lambda *_, **__: [parsing.unparsed("too strict", "{}")])
+    result = generate("--reparse")
+    assert result.exit_code == 2 and f"the current set stays {first}" in " ".join(result.stderr.split())
+    assert pairs_set().fingerprint == first
