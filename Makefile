@@ -14,7 +14,7 @@ help:
 	@echo "make render-checks  rendering against transformers, 2,000 equal images, 10,000 in flat memory (an hour)"
 	@echo "make engine-checks  a driver's memory for a million records, and COCO-30k counted (an hour)"
 	@echo "make report-check  a report of 1,000 images: its size, and how fast it answers in Chromium (some minutes)"
-	@echo "make benchmark    four concepts, four recipes, five seeds each (resumable, two days on two cores)"
+	@echo "make benchmark    four concepts, five recipes, up to five seeds each (resumable, half a day on two cores)"
 	@echo "make benchmark-full  what each recipe can reach: 8 trials of each (resumable; begins no trial after 40 minutes)"
 	@echo "make train-speed  the released loop against teacher forcing, and what each recipe needs at full size (ten minutes)"
 	@echo "make eval-speed   how long ear eval takes on Janus-nano (ten minutes)"
@@ -25,13 +25,22 @@ help:
 	@echo "make dataset      the dataset that ships: data/datasets/church, by nano"
 	@echo "make clean        remove .venv, the site and caches; runs in ecgvf-store and build stay"
 
-.venv/installed: pyproject.toml
+.venv/new:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	@touch $@
 
-quickstart: .venv/installed
+# What users need, without the extras.
+.venv/installed-core: pyproject.toml | .venv/new
+	$(BIN)/python -m pip install --quiet -e .
+	@touch $@
+
+# All extras, and what tests and linters need.
+.venv/installed: pyproject.toml | .venv/new
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch .venv/installed-core $@
+
+quickstart: .venv/installed-core
 	$(BIN)/ear quickstart
 
 # A worker more than there are cores: many tests wait for processes that they started. Threads that wait for others sleep

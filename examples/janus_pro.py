@@ -1,4 +1,5 @@
-"""The job at full size: Janus-Pro-1B, judged by ResNet-50. It needs a GPU, and downloads both models once.
+"""The job at full size: Janus-Pro-1B, judged by ResNet-50. It needs a GPU, and downloads the
+model, ResNet-50 and CLIP once.
 
 Run it from the repository; `--tiny` takes a random Janus of a few thousand parameters instead, on a CPU:
 
