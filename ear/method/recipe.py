@@ -157,8 +157,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, kind in _kinds().items():
+            value = getattr(self, name)
             try:
-                kind.validate_python(value := getattr(self, name), strict=True)
+                # As a float if it should be: equal settings have equal fingerprints.
+                object.__setattr__(self, name, kind.validate_python(value, strict=True))
             except ValidationError as error:
                 raise RecipeError(f"recipe {self.name}: {name} is {value!r}, but {faults(error)}") from error
         for name, value in _RELEASED_LOOP.items():

@@ -106,7 +106,7 @@ def _rows(suite: Suite, concept: str, method: str, known: KnownRows) -> list[JSO
             if cell.seeds == finished[0].seeds and (first := suite.cell_result(cell)) is not None:
                 known[key] += difference_rows(facts, method, first, cell_results[0])
     unmeasured = [missing_row(suite.spec, concept, method, missing)] if missing else []
-    return [*known.get(key, []), *unmeasured]
+    return [*(known[key] if finished else []), *unmeasured]
 
 
 def _finished(suite: Suite, concept: str, method: str) -> list[Cell]:

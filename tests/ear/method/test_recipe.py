@@ -110,6 +110,10 @@ def test_settings_are_changed_by_text_or_by_value() -> None:
     assert DEFAULT.with_options(values) == changed
 
 
+def test_equal_recipes_have_equal_fingerprints() -> None:
+    assert fingerprint(dataclasses.replace(PAPER, guidance=1).settings()) == fingerprint(PAPER.settings())
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
