@@ -118,7 +118,7 @@ class LLMRounds:
                 intent.get("build")  # not a call of another command
                 and models.get(writer) == intent["model"]
                 and hashes.get(split) == intent["request"]["template_hash"]
-                and ledger.restarts(writer, split) == intent["round"]
+                and ledger.restarts(writer, split) == intent["restarts"]
             )
 
         splits = dict.fromkeys(request.counts, SplitGenerator())
