@@ -48,8 +48,9 @@ _ABBREVIATION = re.compile(r"\b(?:[A-Z]|St|Mr|Mrs|Ms|Dr|Mt|Ft|No|Jr|Sr|vs|ca|app
 """A full stop that does not end a sentence."""
 
 
-def reader_settings(kind: Kind) -> dict[str, Any]:
-    """What decides, apart from the concept, how answers are parsed and checked: part of the settings of every split."""
+def offline_reader_settings(kind: Kind) -> dict[str, Any]:
+    """What decides, apart from the concept, how the offline writer's answers and captions are parsed and checked: part
+    of the settings of their splits."""
     bounds = {
         "most_changed": MAX_CHANGED[kind],
         "most_beside": MAX_EXTRA_WORDS[kind],
@@ -57,12 +58,15 @@ def reader_settings(kind: Kind) -> dict[str, Any]:
         "most_sentences": MAX_SENTENCES,
         "near": MIN_SIMILARITY,
     }
-    return {"parser": parsing.VERSION, "checks": bounds}
+    return {"parser": parsing.OFFLINE_VERSION, "checks": bounds}
 
 
 def llm_reader_settings(kind: Kind, split: Split) -> dict[str, Any]:
-    """``reader_settings`` of answers by LLMs: their language is checked, and which concepts retained prompts name."""
-    settings = reader_settings(kind) | {"py3langid": importlib.metadata.version("py3langid")}
+    """The same for LLMs' answers, whose language is checked, too, and which concepts retained prompts are about."""
+    settings = offline_reader_settings(kind) | {
+        "parser": parsing.VERSION,
+        "py3langid": importlib.metadata.version("py3langid"),
+    }
     return settings | {"captions": captions.file_hash()} if split == "retain" else settings
 
 

@@ -22,7 +22,7 @@ from ecgvf.pairs.checks import PromptIndex, are_near_duplicates
 from ecgvf.pairs.generate import MAX_FRUITLESS_CALLS, generate_pairs
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.splits import keep_split
-from ecgvf.pairs.writer import Answer, Provenance, Request, call_id
+from ecgvf.pairs.writer import Answer, Provenance, Request
 
 CHURCH = find("church")
 
@@ -52,13 +52,14 @@ def test_the_shipped_dataset_has_the_pairs_that_are_written_now(tmp_path: Path) 
     assert written.fingerprint == shipped["concepts"]["church"]["sets"]["pairs"]
 
 
-class ScriptedWriter:
+class ScriptedWriter(OfflineWriter):
     """Gives these answers to the requests of each split, then repeats the last."""
 
-    name = "scripted"
+    answers: tuple[str, ...]
 
     def __init__(self, *answers: str) -> None:
-        self.answers = answers
+        object.__setattr__(self, "name", "scripted")
+        object.__setattr__(self, "answers", answers)
 
     def settings(self) -> dict[str, Any]:
         return {"writer": self.name}
@@ -71,7 +72,7 @@ class ScriptedWriter:
             writer=self.name,
             split=request.split,
             iteration=request.iteration,
-            call_id=call_id(self, request),
+            call_id=self.call_id(request),
             model_asked="model",
             model_answered="model-2",
             template="object/pairs@1",
