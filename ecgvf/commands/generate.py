@@ -153,7 +153,7 @@ def generate(
 
 
 _ALLOWED_WITH_REPARSE = {"budget_usd", "yes", "registry"}
-"""They do no harm without a call, and ``--registry`` may come from the environment."""
+"""They do no harm without a call."""
 
 
 def _reparse(run: "Run", writing: WriterArguments, amount: GenerateArguments) -> "StageSet":
