@@ -138,12 +138,12 @@ def test_rejects_stay_with_reason_and_raw_text(run: ConceptRun) -> None:
     assert {record.model_answered for record in kept} == {"model-2"}
 
 
-def test_target_term_is_the_concepts_own_unless_the_target_is_implicit(run: ConceptRun) -> None:
+def test_target_term_is_the_concepts_own_unless_the_target_has_none(run: ConceptRun) -> None:
     answer = json.dumps(
         [pair("Two Churches", "Two hotels", "Churches", "hotels"), pair("a chruch", "a hotel", "chruch")]
     )
     written = records(generate_pairs(run, pairs=2, validation=0, tests=0, writer=ScriptedWriter(answer)))
-    assert [(record.target_term, record.implicit) for record in written] == [("church", False), ("chruch", True)]
+    assert [record.target_term for record in written] == ["church", "chruch"]
 
 
 def test_writer_without_new_prompts_stops_with_a_note(run: ConceptRun, capsys: pytest.CaptureFixture[str]) -> None:
