@@ -120,9 +120,8 @@ def _is_downloaded(repo: str) -> bool:
 def _writers() -> Iterator[Check]:
     writers: dict[str, list[str]] = {}
     yield Check("writers", "offline", "ok", "needs no key; writes about Janus-nano's world")
-    own = os.environ.get("ECGVF_WRITERS")
     try:
-        registry = Registry(Path(own) if own else None)
+        registry = Registry.from_environment()
     except EcgvfError as error:
         yield Check("writers", "LLMs", "absent", "the file that ECGVF_WRITERS names cannot be used", str(error))
         return

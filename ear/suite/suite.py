@@ -11,7 +11,6 @@ A cell is finished if its file in RESULTS holds its present key (``Suite.key``);
 """
 
 import hashlib
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -339,8 +338,7 @@ class Suite:
     def _writers(self) -> "list[LLMWriter]":
         from ecgvf.llm.registry import Registry, check_keys
 
-        own = os.environ.get("ECGVF_WRITERS")
-        registry = Registry(Path(own) if own else None)
+        registry = Registry.from_environment()
         writers = registry.select(self.spec.writers) if self.spec.writers is not None else registry.ready()
         if not writers:
             raise WriterError(

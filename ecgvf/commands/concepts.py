@@ -7,8 +7,8 @@ import typer
 
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
-from ecgvf.core.errors import ConceptError
-from ecgvf.core.files import shortened
+from ecgvf.core.errors import ConceptError, StoreError
+from ecgvf.core.files import disk_errors, shortened, write_atomic
 
 app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False, help="List, explain and start concepts.")
 
@@ -98,14 +98,13 @@ def new_concept(
     text = template(name, kind)
     file = to or Path(f"{name}.yaml")
     try:
-        if file.exists():
-            raise ConceptError(f"{file} exists: choose another file with --to, or delete it")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConceptError(
-            f"cannot write {shortened(file)} ({error.strerror}): choose another file with --to"
-        ) from error
+        with disk_errors(file):
+            if file.exists():
+                raise ConceptError(f"{file} exists: choose another file with --to, or delete it")
+        write_atomic(file, text.encode())
+    except StoreError as error:
+        reason = getattr(error.__cause__, "strerror", None) or "not a file"
+        raise ConceptError(f"cannot write {shortened(file)} ({reason}): choose another file with --to") from error
     # A name without an ending or a slash would be taken for a shipped concept.
     named = str(file) if file.suffix in {".yaml", ".yml"} or len(file.parts) > 1 else f"./{file}"
     if name in names():

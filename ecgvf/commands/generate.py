@@ -21,6 +21,7 @@ from ecgvf.pairs.default_counts import (
 
 if TYPE_CHECKING:
     from ecgvf import Run
+    from ecgvf.core.records import Split
     from ecgvf.core.stage_set import StageSet
     from ecgvf.llm.registry import LLMWriter
 
@@ -68,27 +69,48 @@ class GenerateArguments:
         bool, typer.Option("--batch", help="Use the batch endpoints (OpenAI, Anthropic): half the price, within a day.")
     ] = False
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """The counts that the user gave, as keywords of the API, which has defaults for the others."""
-        counts = {
-            "pairs": self.pairs,
-            "iterations": self.iterations,
-            "validation": self.validation,
-            "tests": self.tests,
-        }
-        if self.count is not None:
-            if self.split in (None, "train"):
-                raise SettingsError(
-                    f"--count {self.count}: name the prompts' split, such as --split test --count {self.count}; "
-                    "training pairs are counted by --pairs, in each iteration"
+    def counts(self, split: "Split | None") -> dict[str, int]:
+        """The counts that the user gave, as keywords of the API, which has defaults for the others.
+
+        ``split`` is the only one to write; None: all but retain. Raises ``SettingsError`` for a count of another split.
+        """
+        from ecgvf.pairs.splits import SPLIT_NAMES
+
+        options = ("pairs", "iterations", "validation", "tests", "count")
+        given: dict[str, int] = {option: n for option in options if (n := getattr(self, option)) is not None}
+        if "count" in given and split in (None, "train"):
+            raise SettingsError(
+                f"--count {self.count}: name the prompts' split, such as --split test --count {self.count}; training "
+                "pairs are counted by --pairs, in each iteration"
+            )
+        if split is None:
+            return given
+        keywords = _KEYWORDS[split]
+        for option, number in given.items():
+            if option not in keywords:
+                counted = "--pairs" if split == "train" else "--count N"
+                advice = (
+                    f"; for {_OWN[option]} prompts --split {_OWN[option]} --count {number}" if option in _OWN else ""
                 )
-            counts[_COUNTED[self.split]] = self.count
-        return {name: count for name, count in counts.items() if count is not None}
+                raise SettingsError(
+                    f"--{option} {number}: only {SPLIT_NAMES[split]} are written, counted by {counted}{advice}"
+                )
+        counts = {keywords[option]: number for option, number in given.items()}
+        if len(counts) < len(given):
+            raise SettingsError(" and ".join(f"--{option} {n}" for option, n in given.items()) + ": leave one out")
+        return counts
 
 
-_COUNTED = {"validation": "validation", "test": "tests", "retain": "retained"}
-"""Split → the keyword that --count sets."""
+_KEYWORDS: "dict[Split, dict[str, str]]" = {
+    "train": {"pairs": "pairs", "iterations": "iterations"},
+    "validation": {"validation": "validation", "count": "validation"},
+    "test": {"tests": "tests", "count": "tests"},
+    "retain": {"count": "retained"},
+}
+"""Split → the options that count its prompts, with the keyword that each sets."""
+
+_OWN = {"validation": "validation", "tests": "test"}
+"""Option → the split whose prompts alone it counts."""
 
 
 @grouped
@@ -131,7 +153,7 @@ def generate(
 
 
 _ALLOWED_WITH_REPARSE = {"budget_usd", "yes", "registry"}
-"""They do no harm without a call, and ``--registry`` may come from the environment."""
+"""They do no harm without a call."""
 
 
 def _reparse(run: "Run", writing: WriterArguments, amount: GenerateArguments) -> "StageSet":
@@ -152,6 +174,7 @@ def _generate_offline(run: "Run", writing: WriterArguments, amount: GenerateArgu
     """Write with the offline writer; None after a dry run."""
     if amount.fresh or amount.batch or writing.templates is not None:
         raise SettingsError("--fresh, --batch and --templates are for LLM writers: name some with --writers")
+    counts = amount.counts(amount.split)
     if amount.dry_run:
         costs = {"likely_usd": "0", "most_usd": "0", "calls": []}
         console.print_result(
@@ -159,9 +182,6 @@ def _generate_offline(run: "Run", writing: WriterArguments, amount: GenerateArgu
             "The offline writer writes: nothing is sent, nothing is paid.",
         )
         return None
-    if amount.split == "retain" and (others := sorted(set(amount.counts) - {"retained"})):
-        raise SettingsError(f"--split retain --count N takes N captions of each concept: leave --{others[0]} out")
-    counts = amount.counts
     iterations = counts.pop("iterations", 1)
     counts["pairs"] = counts.get("pairs", OFFLINE_PAIRS) * iterations
     return run.generate(**counts, split=amount.split, surrogates=writing.surrogates, seed=seed)
@@ -180,8 +200,8 @@ def _generate_with_llms(
     from ecgvf.pairs.generation_plan import estimate_costs, plan_generation
     from ecgvf.pairs.llm_writers import generate_with_llms, open_ledger
 
-    _check_counts(amount)
     split = amount.split or "train"
+    counts = amount.counts(split)
     with console.status("planning the calls"):
         plans = plan_generation(
             run.concept,
@@ -190,7 +210,7 @@ def _generate_with_llms(
             surrogate_choice=writing.surrogates,
             templates=writing.templates,
             batch=amount.batch,
-            **amount.counts,
+            **counts,
         )
         estimates = estimate_costs(plans, open_ledger(run, plans), fresh=amount.fresh)
     if amount.dry_run:
@@ -200,19 +220,3 @@ def _generate_with_llms(
     output.confirm(estimates, confirmed)
     # The same plans as the estimate's: they have parsed the stored answers already.
     return generate_with_llms(run, plans, budget_usd=writing.budget, fresh=amount.fresh)
-
-
-def _check_counts(amount: GenerateArguments) -> None:
-    """Raise ``SettingsError`` for a count of a split other than ``amount.split``, the one that LLMs write."""
-    counts = amount.counts
-    for split, name in (("validation", "validation"), ("test", "tests")):
-        if amount.split != split and name in counts:
-            raise SettingsError(
-                f"LLMs write pairs, validation and test prompts apart: --split {split} --count {counts[name]} for "
-                f"{split} prompts"
-            )
-    if amount.split not in (None, "train") and (amount.pairs is not None or amount.iterations is not None):
-        requested = "N prompts of each retained concept" if amount.split == "retain" else f"N {amount.split} prompts"
-        raise SettingsError(
-            f"--pairs and --iterations are for pairs: --split {amount.split} --count N requests {requested}"
-        )

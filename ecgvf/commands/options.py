@@ -61,9 +61,8 @@ DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16, float16, or a
 RegistryOption = Annotated[
     Path | None,
     typer.Option(
-        envvar="ECGVF_WRITERS",
         help="YAML file with writers of your own; they override the shipped ones.",
-        show_default="none",
+        show_default="$ECGVF_WRITERS, or none",
     ),
 ]
 TemplatesOption = Annotated[

@@ -54,7 +54,14 @@ def push_to_hub(
         return
     run, images = Run.load(concept, store), not no_images
     with prepare(
-        run, repo, version=version, public=public, unsafe_known=unsafe_known, images=images, set_id=set_id
+        run,
+        repo,
+        version=version,
+        public=public,
+        unsafe_known=unsafe_known,
+        images=images,
+        set_id=set_id,
+        dry_run=dry_run,
     ) as plan:
         if plan.nothing_to_do:
             result = _print_nothing_to_do(plan)
@@ -75,7 +82,7 @@ def _push_results(
 
     if others := [name for name, value in given.items() if value]:
         raise SettingsError(f"--results publishes a suite's results, not a dataset: leave {others[0]} out")
-    plan = prepare_results(folder, repo, public=public, unsafe_known=unsafe_known)
+    plan = prepare_results(folder, repo, public=public, unsafe_known=unsafe_known, dry_run=dry_run)
     facts = {"repo": plan.repo, "suite": plan.name, "gated": plan.gated}
     where = f"[bold]{console.escape(plan.repo)}[/bold]"
     lines = [f"  {console.escape(path)}  {decimal(size)}" for path, size in plan.sizes.items()]

@@ -16,7 +16,7 @@ def select_writers(writing: WriterArguments, *, keys: bool) -> tuple[list[LLMWri
     """
     check_budget(writing.budget)
     named = _named_writers(writing, keys=keys)
-    writers = _default_writers(Registry(writing.registry), keys=keys) if named is None else named
+    writers = _default_writers(Registry.from_environment(writing.registry), keys=keys) if named is None else named
     if keys and (unscrubbed := unscrubbed_keys(writers)):
         variables = ", ".join(unscrubbed)
         console.warn(f"too short or too simple to be a secret, so not scrubbed from what servers send: {variables}")
@@ -30,14 +30,14 @@ def _named_writers(writing: WriterArguments, *, keys: bool) -> list[LLMWriter] |
     if url is not None and model is not None:
         if names is not None:
             raise SettingsError("--writers and --writer-url: name one of them")
-        return [Registry(writing.registry).own_server(url, model)]
+        return [Registry.from_environment(writing.registry).own_server(url, model)]
     if names is None:
         return None
     if names.strip() == OFFLINE:
         return []
     if OFFLINE in [part.strip() for part in names.split(",")]:
         raise SettingsError("the offline writer writes alone: --writers offline, or the names of LLMs")
-    writers = Registry(writing.registry).select(names)
+    writers = Registry.from_environment(writing.registry).select(names)
     if keys:
         check_keys(writers)
     elif missing := missing_keys(writers):

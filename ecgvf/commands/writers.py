@@ -8,7 +8,7 @@ def list_writers(registry: RegistryOption = None, as_json: JsonOption = False) -
     """List the LLMs that can write pairs: model, price, limits, and whether their key is set."""
     from ecgvf.llm.registry import Registry
 
-    known = Registry(registry)
+    known = Registry.from_environment(registry)
     worst, rows = known.unknown_price, []
     table = console.table("writer\nmodel\nbase URL", "key", "$ per 1M in / out\nper minute\nstructure", show_lines=True)
     for writer in known.all():

@@ -132,8 +132,6 @@ class PromptPair(Record):
     template_hash: str
     iteration: Annotated[int, pa.int32()]
     call_id: str
-    implicit: bool = False
-    """Whether the target means the concept without any of its terms (described, misspelt, in another language)."""
     reason: Reason | None = None
     detail: str | None = None
     source_id: str | None = None

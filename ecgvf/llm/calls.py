@@ -11,8 +11,6 @@ from ecgvf.llm.registry import Sdk, Structure
 
 _ORIGIN = ("writer", "sdk", "model", "concept", "split", "iteration", "restarts", "base_url", "repair")
 _REQUEST = ("count", "prompt", "template", "template_hash", "structure", "max_output_tokens")
-_KEYS = {"restarts": "round"}
-"""Field → its key in ledgers and hashes, if that is another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +49,7 @@ class Call:
 
     def origin(self) -> dict[str, Any]:
         """The fields of a ledger's intent that say which call of which run this is."""
-        return {_KEYS.get(name, name): getattr(self, name) for name in _ORIGIN}
+        return {name: getattr(self, name) for name in _ORIGIN}
 
     def request(self) -> dict[str, Any]:
         """The fields of a ledger's intent that say what is requested."""

@@ -7,11 +7,8 @@ provider's JSON is no answer: its line is kept, marked as ``lost``.
 
     {"line": "intent", "call": …, "attempt": 1, "writer": …, "model": …, "request": {…}, "reserved": "0.16", …}
     {"line": "answer", "call": …, "attempt": 1, "status": 200, "seconds": 2.1, "raw": "…", "usage": {…}, "cost": "0.01"}
-    {"line": "round", "writer": …, "split": …, "round": 1, …}    --fresh started the writer over on this split
-    {"line": "batch", "batch": …, "calls": {…}, …}               these attempts were submitted together
-
-The ``round`` of an intent is how often its writer had been started over (``Call.restarts``). It is not the round of
-``ecgvf build``, whose intents have ``"build": true``.
+    {"line": "restart", "writer": …, "split": …, "restarts": 1, …}    --fresh started the writer over on this split
+    {"line": "batch", "batch": …, "calls": {…}, …}                    these attempts were submitted together
 
 The answer's line is written in two flushed steps: up to ``raw``, and then what was read in it. A kill between them
 leaves a valid answer. A line cut short anywhere else is ignored.
@@ -124,7 +121,7 @@ class Ledger:
         """Start these writers over (``--fresh``): their earlier answers for ``split`` no longer count."""
         for writer in writers:
             number = self.restarts(writer, split) + 1
-            self._write({"line": "round", "writer": writer, "split": split, "round": number, "at": _now()})
+            self._write({"line": "restart", "writer": writer, "split": split, "restarts": number, "at": _now()})
             self._restarts[writer, split] = number
 
     def record_intent(self, call: Call, rates: Rates, reserved: Decimal, **details: Any) -> int:
@@ -242,8 +239,8 @@ class Ledger:
                 self._calls.setdefault(line["call"], {})[int(line["attempt"])] = Attempt(line)
             case "answer":
                 self._calls[line["call"]][int(line["attempt"])].answer = line
-            case "round":
-                self._restarts[str(line["writer"]), str(line["split"])] = int(line["round"])
+            case "restart":
+                self._restarts[str(line["writer"]), str(line["split"])] = int(line["restarts"])
             case "batch":
                 self.batches[line["batch"]] = line
 

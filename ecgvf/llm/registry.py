@@ -179,6 +179,12 @@ class Registry:
         self._file = _read(own)
         self._today = today or datetime.now(UTC).date()
 
+    @classmethod
+    def from_environment(cls, own: Path | None = None) -> Self:
+        """The registry with the file ``own``, or else with the one that ``$ECGVF_WRITERS`` names, if any."""
+        named = os.environ.get("ECGVF_WRITERS")
+        return cls(own or (Path(named) if named else None))
+
     @property
     def unknown_price(self) -> Rates:
         """The worst case, counted if a price is unknown."""

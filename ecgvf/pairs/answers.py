@@ -67,7 +67,6 @@ def _to_record(
 ) -> PromptPair:
     """The record of the draft at ``position`` in its answer, from 0."""
     retained = provenance.split == "retain"
-    own_term = concept.term_in(draft.target)
     reason: Reason | None = None
     detail = draft.fault
     if draft.fault is not None:
@@ -87,10 +86,9 @@ def _to_record(
         kind=concept.kind,
         target=draft.target,
         surrogate=draft.surrogate,
-        target_term=own_term or draft.target_term,
+        target_term=concept.term_in(draft.target) or draft.target_term,
         surrogate_term=draft.surrogate_term or None,
         **asdict(provenance),
-        implicit=reason is None and own_term is None and not retained,
         reason=reason,
         detail=f"{detail}: {raw}" if detail else None,
         wording=wording_of(concept, draft.target, draft.wording) if reason is None and not retained else None,

@@ -116,7 +116,15 @@ def is_retained(concept: Concept, name: str) -> bool:
 
 def settings() -> dict[str, Any]:
     """What decides the retain split of a concept; part of its set's fingerprint."""
-    return {"writer": {"writer": NAME, "captions": _hash()}}
+    return {"writer": {"writer": NAME, "captions": file_hash()}}
+
+
+@cache
+def file_hash() -> str:
+    """SHA-256 of the file and of the templates; it decides, with the concept, what is retained."""
+    return hashlib.sha256(
+        _content() + canonical_json({kind: list(each) for kind, each in _TEMPLATES.items()})
+    ).hexdigest()
 
 
 def write(concept: Concept, per_concept: int) -> Answer:
@@ -137,7 +145,7 @@ def write(concept: Concept, per_concept: int) -> Answer:
         model_asked=NAME,
         model_answered=NAME,
         template=_FILE,
-        template_hash=_hash(),
+        template_hash=file_hash(),
     )
     return Answer(json.dumps({"prompts": prompts}, ensure_ascii=False), provenance)
 
@@ -158,14 +166,6 @@ def _names(concept: str) -> Mapping[str, str]:
 
 def _content() -> bytes:
     return (data_dir() / _FILE).read_bytes()
-
-
-@cache
-def _hash() -> str:
-    """SHA-256 of the file and of the templates."""
-    return hashlib.sha256(
-        _content() + canonical_json({kind: list(each) for kind, each in _TEMPLATES.items()})
-    ).hexdigest()
 
 
 @cache

@@ -3,6 +3,7 @@
 A draft that fails stays as a reject, ``malformed`` or ``duplicate``, with the fault in words.
 """
 
+import importlib.metadata
 import math
 import re
 from collections import Counter
@@ -14,8 +15,7 @@ from typing import Any
 
 from ecgvf.core.concepts import Concept, Kind, SurrogateChoice, folded, inflected
 from ecgvf.core.records import Split
-from ecgvf.pairs import parsing
-from ecgvf.pairs.captions import is_retained
+from ecgvf.pairs import captions, parsing
 from ecgvf.pairs.parsing import Draft
 
 MAX_CHANGED: dict[Kind, float] = {"object": 0.25, "style": 0.25, "nudity": 0.5}
@@ -48,8 +48,9 @@ _ABBREVIATION = re.compile(r"\b(?:[A-Z]|St|Mr|Mrs|Ms|Dr|Mt|Ft|No|Jr|Sr|vs|ca|app
 """A full stop that does not end a sentence."""
 
 
-def reader_settings(kind: Kind) -> dict[str, Any]:
-    """What decides, apart from the concept, how answers are parsed and checked: part of the settings of every split."""
+def offline_reader_settings(kind: Kind) -> dict[str, Any]:
+    """What decides, apart from the concept, how the offline writer's answers and captions are parsed and checked: part
+    of the settings of their splits."""
     bounds = {
         "most_changed": MAX_CHANGED[kind],
         "most_beside": MAX_EXTRA_WORDS[kind],
@@ -57,7 +58,16 @@ def reader_settings(kind: Kind) -> dict[str, Any]:
         "most_sentences": MAX_SENTENCES,
         "near": MIN_SIMILARITY,
     }
-    return {"parser": parsing.VERSION, "checks": bounds}
+    return {"parser": parsing.OFFLINE_VERSION, "checks": bounds}
+
+
+def llm_reader_settings(kind: Kind, split: Split) -> dict[str, Any]:
+    """The same for LLMs' answers, whose language is checked, too, and which concepts retained prompts are about."""
+    settings = offline_reader_settings(kind) | {
+        "parser": parsing.VERSION,
+        "py3langid": importlib.metadata.version("py3langid"),
+    }
+    return settings | {"captions": captions.file_hash()} if split == "retain" else settings
 
 
 def find_fault(
@@ -103,7 +113,7 @@ def find_fault(
 def _retained_fault(concept: Concept, draft: Draft) -> str | None:
     if named := concept.term_in(draft.target) or concept.unseen_in(draft.target):
         return f"the prompt names the concept that is erased: {named!r}"
-    if not is_retained(concept, str(draft.retained_concept)):
+    if not captions.is_retained(concept, str(draft.retained_concept)):
         return f"the prompt is about a concept that was not requested: {draft.retained_concept!r}"
     return None
 

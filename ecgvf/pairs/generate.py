@@ -14,7 +14,7 @@ from ecgvf.core.seeds import check_seed
 from ecgvf.core.stage_set import StageSet
 from ecgvf.pairs import captions
 from ecgvf.pairs.answers import read_answer, to_records
-from ecgvf.pairs.checks import PromptIndex, reader_settings
+from ecgvf.pairs.checks import PromptIndex, offline_reader_settings
 from ecgvf.pairs.default_counts import (
     OFFLINE_PAIRS,
     PROMPTS_PER_CALL,
@@ -24,9 +24,8 @@ from ecgvf.pairs.default_counts import (
     check_count,
 )
 from ecgvf.pairs.offline import OfflineWriter
-from ecgvf.pairs.parsing import OFFLINE_VERSION
 from ecgvf.pairs.splits import SPLIT_COUNTS, SPLIT_NAMES, SplitGenerator, counts_text, write_splits
-from ecgvf.pairs.writer import Request, Writer
+from ecgvf.pairs.writer import Request
 
 MAX_FRUITLESS_CALLS = 20
 """The offline writer stops after this many calls in a row without a new prompt."""
@@ -39,7 +38,7 @@ def generate_pairs(
     validation: int = VALIDATION_PROMPTS,
     tests: int = TEST_PROMPTS,
     seed: int = 0,
-    writer: Writer | None = None,
+    writer: OfflineWriter | None = None,
     split: Literal["train", "validation", "test"] | None = None,
 ) -> StageSet:
     """Write ``pairs`` training pairs, ``validation`` and ``tests`` evaluation prompts; make the set current, return it.
@@ -77,7 +76,7 @@ def write_captions(run: ConceptRun, per_concept: int = RETAINED_PROMPTS) -> Stag
             f"--count {per_concept}: {RETAINED_PROMPTS} captions of each retained concept ship; LLMs write more (see "
             "`ecgvf writers`)"
         )
-    reading = reader_settings(run.concept.kind) | {"parser": OFFLINE_VERSION}
+    reading = offline_reader_settings(run.concept.kind)
     settings = {**captions.settings(), SPLIT_COUNTS["retain"]: per_concept, **reading}
 
     def records(accepted: PromptIndex) -> list[PromptPair]:
@@ -89,13 +88,11 @@ def write_captions(run: ConceptRun, per_concept: int = RETAINED_PROMPTS) -> Stag
 
 
 def written_splits(
-    writer: Writer, concept: Concept, counts: Mapping[Split, int], *, seed: int, build_round: int = 0
+    writer: OfflineWriter, concept: Concept, counts: Mapping[Split, int], *, seed: int, build_round: int = 0
 ) -> dict[Split, SplitGenerator]:
     """The splits that ``writer`` writes: split → number of prompts in ``counts``. Raises ``WriterError``."""
     writer.check(concept)
-    reading = reader_settings(concept.kind)
-    if isinstance(writer, OfflineWriter):
-        reading["parser"] = OFFLINE_VERSION
+    reading = offline_reader_settings(concept.kind)
     splits: dict[Split, SplitGenerator] = {}
     for split, count in counts.items():
         total = Request(concept=concept, split=split, count=count, iteration=0, seed=seed, build_round=build_round)
@@ -105,7 +102,7 @@ def written_splits(
     return splits
 
 
-def note_missing(stage_set: StageSet, writer: Writer, counts: Mapping[Split, int]) -> None:
+def note_missing(stage_set: StageSet, writer: OfflineWriter, counts: Mapping[Split, int]) -> None:
     """Print a note for each split of ``counts`` with fewer accepted prompts than that."""
     for split, count in counts.items():
         accepted = stage_set.summary[split]["accepted"]
@@ -116,7 +113,7 @@ def note_missing(stage_set: StageSet, writer: Writer, counts: Mapping[Split, int
             )
 
 
-def _write(writer: Writer, total: Request, accepted: PromptIndex) -> list[PromptPair]:
+def _write(writer: OfflineWriter, total: Request, accepted: PromptIndex) -> list[PromptPair]:
     """The records of ``total.count`` accepted prompts, and the rejects in between, in as many requests as it takes."""
     records: list[PromptPair] = []
     missing, iteration, fruitless = total.count, 0, 0

@@ -68,7 +68,7 @@ class GenerationPlan:
     def owns(self, intent: Mapping[str, Any]) -> bool:
         """Whether a ledger's intent belongs to this plan, and so to its budget."""
         expected = (self.writer.name, self.writer.config.model, self.split, self.restarts)
-        if tuple(intent[key] for key in ("writer", "model", "split", "round")) != expected:
+        if tuple(intent[key] for key in ("writer", "model", "split", "restarts")) != expected:
             return False
         if intent["request"]["template_hash"] != self.template.hash:
             return False

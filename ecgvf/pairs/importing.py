@@ -171,7 +171,6 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
     for row in rows:
         identity, split = record_id(concept.name, row.target, row.surrogate), _split_of(row)
         reason, detail = _rejection(concept, row, identity, first)
-        own_term = concept.term_in(row.target)
         retained = None
         if split == "retain" and row.retained_concept is not None:
             retained = retained_name(concept, row.retained_concept)
@@ -183,7 +182,7 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
                 split=split,
                 target=row.target,
                 surrogate=row.surrogate,
-                target_term=(retained if split == "retain" else own_term) or "",
+                target_term=(retained if split == "retain" else concept.term_in(row.target)) or "",
                 surrogate_term=_surrogate_term(concept, row.surrogate),
                 writer=WRITER,
                 model_asked=table.name,
@@ -192,7 +191,6 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
                 template_hash=table.sha256,
                 iteration=0,
                 call_id=call_id,
-                implicit=reason is None and own_term is None and split != "retain",
                 reason=reason,
                 detail=detail,
                 source_id=row.id,

@@ -21,7 +21,7 @@ from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.secrets import secret_keys
 from ecgvf.pairs.answer_reader import AnswerReader
 from ecgvf.pairs.answers import to_records
-from ecgvf.pairs.checks import PromptIndex, reader_settings
+from ecgvf.pairs.checks import PromptIndex, llm_reader_settings
 from ecgvf.pairs.generation_plan import GenerationPlan, with_restarts
 from ecgvf.pairs.splits import SPLIT_NAMES, SplitGenerator, split_records, write_splits
 from ecgvf.pairs.writer import Provenance
@@ -71,7 +71,7 @@ def complete(
         asked: dict[str, Any] = {"template": template.name, "hash": template.hash, "language": template.language}
         if reader.surrogate_choice != "free":  # sets from before there was a choice are free
             asked["surrogates"] = reader.surrogate_choice
-        written = _split_generator(run, asked, result.answered, reader)
+        written = _split_generator(run, split, asked, result.answered, reader)
         return replace(written, spending=_spending(plans, ledger, result))
 
 
@@ -142,7 +142,7 @@ def reparse(run: ConceptRun) -> StageSet:
         answers = {
             name: [_stored(ledger, call, current) for call in calls] for name, calls in settings["calls"].items()
         }
-        reparsed = _split_generator(run, settings, answers, _reader(run, settings))
+        reparsed = _split_generator(run, split, settings, answers, _reader(run, settings))
         splits[split] = replace(reparsed, spending=current.summary.get("paid", {}).get(split))
     if not any(map(has_answers, splits.values())):
         raise StageMissing(f"no LLM wrote the current pairs of {run.concept.name!r}: there is no answer to parse again")
@@ -199,15 +199,19 @@ def _stored(ledger: Ledger, call: str, stage_set: StageSet) -> Attempt:
 
 
 def _split_generator(
-    run: ConceptRun, template: Mapping[str, Any], answers: Mapping[str, list[Attempt]], reader: AnswerReader
+    run: ConceptRun,
+    split: Split,
+    template: Mapping[str, Any],
+    answers: Mapping[str, list[Attempt]],
+    reader: AnswerReader,
 ) -> SplitGenerator:
-    """The split made of ``answers`` (writer → answered attempts).
+    """``split`` made of ``answers`` (writer → answered attempts).
 
     Its settings name the answered calls, so that equal settings mean equal records.
     """
     settings = {
         **{key: template[key] for key in ("template", "hash", "language", "surrogates") if key in template},
-        **reader_settings(run.concept.kind),
+        **llm_reader_settings(run.concept.kind, split),
         "calls": {name: [attempt.call for attempt in attempts] for name, attempts in answers.items() if attempts},
     }
 

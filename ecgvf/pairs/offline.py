@@ -15,9 +15,10 @@ from typing import Any, get_args
 from ecgvf.core import seeds
 from ecgvf.core.concepts import Concept, SurrogateChoice
 from ecgvf.core.errors import SettingsError, WriterError
+from ecgvf.core.files import content_hash
 from ecgvf.core.records import Split, Wording
 from ecgvf.pairs.split_phrases import AllowedPhrases, style_phrases, thing_phrases
-from ecgvf.pairs.writer import Answer, Provenance, Request, call_id
+from ecgvf.pairs.writer import Answer, Provenance, Request
 from ecgvf.world import grammar
 
 NAME = "offline"
@@ -52,14 +53,17 @@ class OfflineWriter:
             raise SettingsError(f"surrogates {self.surrogate_choice!r} are unknown: use one of {known}")
 
     def settings(self) -> dict[str, Any]:
+        """What decides its answers; part of the set's fingerprint."""
         settings = {"writer": NAME, "version": VERSION, "grammar": grammar.fingerprint()}
         # Sets from before there was a choice are free.
         return settings if self.surrogate_choice == "free" else {**settings, "surrogates": self.surrogate_choice}
 
     def check(self, concept: Concept) -> None:
+        """Raise ``WriterError`` if it cannot write about ``concept``."""
         find_candidates(concept)
 
     def write(self, request: Request) -> Answer:
+        """The answer to one request. Raises ``WriterError``."""
         candidates = find_candidates(request.concept)
         choice = self.surrogate_choice
         prompts = [_write_pair(request, candidates, position, choice) for position in range(request.count)]
@@ -67,13 +71,28 @@ class OfflineWriter:
             writer=self.name,
             split=request.split,
             iteration=request.iteration,
-            call_id=call_id(self, request),
+            call_id=self.call_id(request),
             model_asked=MODEL,
             model_answered=MODEL,
             template=TEMPLATE,
             template_hash=grammar.fingerprint(),
         )
         return Answer(json.dumps(prompts, ensure_ascii=False), provenance)
+
+    def call_id(self, request: Request) -> str:
+        """16 hex digits: a hash of the request and the settings."""
+        content = {
+            "writer": self.name,
+            "settings": self.settings(),
+            "concept": request.concept.model_dump(mode="json"),
+            "split": request.split,
+            "count": request.count,
+            "iteration": request.iteration,
+            "seed": request.seed,
+        }
+        if request.build_round:
+            content["round"] = request.build_round
+        return content_hash(content)
 
 
 def phrases_of(concept: Concept, target: str, split: Split) -> dict[Wording, AllowedPhrases]:

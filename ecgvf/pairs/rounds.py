@@ -23,9 +23,9 @@ from ecgvf.pairs.default_counts import check_count
 from ecgvf.pairs.generate import note_missing, written_splits
 from ecgvf.pairs.generation_plan import GenerationPlan, estimate_costs, split_evenly, split_into_calls
 from ecgvf.pairs.llm_writers import complete, has_answers, open_ledger
+from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.splits import SplitGenerator, split_records, write_set
 from ecgvf.pairs.templates import load
-from ecgvf.pairs.writer import Writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +56,9 @@ class RoundWriter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OfflineRounds:
-    """Rounds of a writer that runs in this process."""
+    """Rounds of the offline writer."""
 
-    writer: Writer
+    writer: OfflineWriter
     patience: int = 1  # it tries many times within a round
 
     @property
@@ -118,7 +118,7 @@ class LLMRounds:
                 intent.get("build")  # not a call of another command
                 and models.get(writer) == intent["model"]
                 and hashes.get(split) == intent["request"]["template_hash"]
-                and ledger.restarts(writer, split) == intent["round"]
+                and ledger.restarts(writer, split) == intent["restarts"]
             )
 
         splits = dict.fromkeys(request.counts, SplitGenerator())

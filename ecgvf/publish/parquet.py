@@ -4,6 +4,7 @@ Rows are sorted by record id and contain no clock and no chance: the same run wr
 grow with the number of images.
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ecgvf.core import console
 from ecgvf.core.errors import DatasetError
-from ecgvf.core.files import disk_errors
+from ecgvf.core.files import disk_errors, sync_folder
 from ecgvf.core.openings import Opening, merge, openings
 from ecgvf.core.records import ROLES, SPLITS, PromptPair, Rendering, Role, Split
 from ecgvf.core.stage_set import StageSet
@@ -143,12 +144,16 @@ class _Writer:
         # Content-defined chunks: a new version of a file uploads only what changed in it.
         options: dict[str, Any] = {"compression": "zstd", "use_content_defined_chunking": True}
         for path, shard in zip(paths, shards, strict=True):
-            with pq.ParquetWriter(self.folder / path, schema, write_page_index=True, **options) as writer:
-                for group in self._chunks(shard, GROUP_BYTES, GROUP_ROWS):
-                    table = pa.Table.from_pylist([self._row(config, record, schema) for record in group], schema)
-                    writer.write_table(table, row_group_size=len(group))
-                    table_bytes += table.nbytes
-                    self.advance(len(group))
+            with (self.folder / path).open("wb") as file:
+                with pq.ParquetWriter(file, schema, write_page_index=True, **options) as writer:
+                    for group in self._chunks(shard, GROUP_BYTES, GROUP_ROWS):
+                        table = pa.Table.from_pylist([self._row(config, record, schema) for record in group], schema)
+                        writer.write_table(table, row_group_size=len(group))
+                        table_bytes += table.nbytes
+                        self.advance(len(group))
+                file.flush()
+                os.fsync(file.fileno())
+        sync_folder(self.folder / config)
         return SplitFacts(
             name=split,
             rows=len(records),

@@ -27,6 +27,7 @@ from ecgvf.publish.parquet import DatasetFiles, write_parquet
 from ecgvf.publish.repository import (
     TYPE,
     Repository,
+    account,
     account_to_write,
     catalogue_at,
     check_name,
@@ -99,12 +100,14 @@ def prepare(
     unsafe_known: bool = False,
     images: bool = True,
     set_id: str | None = None,
+    dry_run: bool = False,
 ) -> Iterator[PushPlan]:
     """Plan a push of ``run`` to ``repo`` (None: ``<account>/ecgvf``); the files are in the store until the end.
 
     ``version`` None is the next minor version, first 1.0.0; ``set_id`` is the start of an acceptance set's fingerprint.
-    Raises ``SettingsError`` for an invalid option and for an unsafe concept that would be public without
-    ``unsafe_known``, ``StoreError`` for a store on object storage, ``HubError``, ``DatasetError``, ``StageMissing``.
+    ``dry_run`` is for a plan that is not carried out, for which a read-only token will do. Raises ``SettingsError`` for
+    an invalid option and for an unsafe concept that would be public without ``unsafe_known``, ``StoreError`` for a
+    store on object storage, ``HubError``, ``DatasetError``, ``StageMissing``.
     """
     check_name(repo)
     if version is not None and not re.fullmatch(f"v?{VERSION}", version):
@@ -112,7 +115,7 @@ def prepare(
     version = version.removeprefix("v") if version is not None else None
     require_local(run.store.root, "the files of a push")
     finished = open_finished_run(run, set_id)
-    owner = account_to_write()
+    owner = account() if dry_run else account_to_write()
     repo = repo if repo is not None else f"{owner}/ecgvf"
     before = open_repository(repo)
     unsafe = [run.concept.name] if finished.concept.unsafe else before.unsafe

@@ -26,6 +26,7 @@ from ecgvf.core.records import EvaluationSplit
 from ecgvf.publish.front_matter import GATE, GATE_FIELDS, format_card, parse_card
 from ecgvf.publish.repository import (
     Repository,
+    account,
     account_to_write,
     check_name,
     check_visibility,
@@ -69,9 +70,11 @@ class ResultsPlan:
 
 
 def prepare_results(
-    folder: Path, repo: str | None = None, *, public: bool = False, unsafe_known: bool = False
+    folder: Path, repo: str | None = None, *, public: bool = False, unsafe_known: bool = False, dry_run: bool = False
 ) -> ResultsPlan:
     """Plan a push of the results in ``folder`` to ``repo`` (None: ``<account>/ecgvf``).
+
+    ``dry_run`` is for a plan that is not carried out, for which a read-only token will do.
 
     Raises ``DatasetError`` for a folder without results or a repository without a dataset, ``SettingsError`` for unsafe
     concepts, of the suite or of the repository, that would be public without ``unsafe_known`` and for a public
@@ -80,7 +83,7 @@ def prepare_results(
     check_name(repo)
     facts = _facts(folder / FILE)
     name, unsafe = str(facts["suite"]["name"]), _unsafe(facts["suite"]["concepts"])
-    owner = account_to_write()
+    owner = account() if dry_run else account_to_write()
     repo = repo if repo is not None else f"{owner}/ecgvf"
     before = open_repository(repo)
     if before.head is None or before.card is None:

@@ -1,6 +1,7 @@
 """``ecgvf concepts`` as a user types it."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,15 @@ def test_a_new_concept_in_json_and_in_place_of_one_that_ships(tmp_path: Path) ->
     assert json.loads(result.stdout) == {"concept": "church", "kind": "object", "file": file}
     assert f"warning a concept 'church' ships: --concept church is that one, --concept {file} is yours" in result.stderr
     assert runner.invoke(app, ["concepts", "new", "mine", "--to", f"{file}.yaml"]).stderr == ""
+
+
+def test_an_interrupted_command_leaves_no_empty_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    assert runner.invoke(app, ["concepts", "new", "lighthouse", "--to", str(tmp_path / "new.yaml")]).exit_code != 0
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["file/lighthouse.yaml", "x" * 300])

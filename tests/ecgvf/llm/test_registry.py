@@ -219,6 +219,20 @@ def test_a_price_in_the_registry_counts_for_a_server_of_ones_own(tmp_path: Path,
     assert registry.own_server(f"http://{host}/v1", "another").rates != priced.rates
 
 
+def test_the_environment_names_the_registry_unless_an_option_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def model(*options: str) -> str:
+        printed = json.loads(CliRunner().invoke(app, ["writers", "--json", *options]).stdout)
+        return next(writer["model"] for writer in printed["writers"] if writer["name"] == "gpt")
+
+    shipped = model()
+    monkeypatch.setenv("ECGVF_WRITERS", str(own(tmp_path, {"writers": {"gpt": {"model": "gpt-7"}}})))
+    assert model() == Registry.from_environment().select("gpt")[0].config.model == "gpt-7"
+    (tmp_path / "option").mkdir()
+    assert model("--registry", str(own(tmp_path / "option", {"writers": {}}))) == shipped
+
+
 @pytest.mark.parametrize("columns", ["80", None], ids=["80 columns", "piped"])
 @pytest.mark.parametrize("command", ["writers", "generate --concept church --dry-run --writers paper"])
 def test_tables_of_writers_are_whole_at_80_columns_and_piped(

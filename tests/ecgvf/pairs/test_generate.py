@@ -22,7 +22,7 @@ from ecgvf.pairs.checks import PromptIndex, are_near_duplicates
 from ecgvf.pairs.generate import MAX_FRUITLESS_CALLS, generate_pairs
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.splits import keep_split
-from ecgvf.pairs.writer import Answer, Provenance, Request, call_id
+from ecgvf.pairs.writer import Answer, Provenance, Request
 
 CHURCH = find("church")
 
@@ -52,13 +52,14 @@ def test_the_shipped_dataset_has_the_pairs_that_are_written_now(tmp_path: Path) 
     assert written.fingerprint == shipped["concepts"]["church"]["sets"]["pairs"]
 
 
-class ScriptedWriter:
+class ScriptedWriter(OfflineWriter):
     """Gives these answers to the requests of each split, then repeats the last."""
 
-    name = "scripted"
+    answers: tuple[str, ...]
 
     def __init__(self, *answers: str) -> None:
-        self.answers = answers
+        object.__setattr__(self, "name", "scripted")
+        object.__setattr__(self, "answers", answers)
 
     def settings(self) -> dict[str, Any]:
         return {"writer": self.name}
@@ -71,7 +72,7 @@ class ScriptedWriter:
             writer=self.name,
             split=request.split,
             iteration=request.iteration,
-            call_id=call_id(self, request),
+            call_id=self.call_id(request),
             model_asked="model",
             model_answered="model-2",
             template="object/pairs@1",
@@ -137,12 +138,12 @@ def test_rejects_stay_with_reason_and_raw_text(run: ConceptRun) -> None:
     assert {record.model_answered for record in kept} == {"model-2"}
 
 
-def test_target_term_is_the_concepts_own_unless_the_target_is_implicit(run: ConceptRun) -> None:
+def test_target_term_is_the_concepts_own_unless_the_target_has_none(run: ConceptRun) -> None:
     answer = json.dumps(
         [pair("Two Churches", "Two hotels", "Churches", "hotels"), pair("a chruch", "a hotel", "chruch")]
     )
     written = records(generate_pairs(run, pairs=2, validation=0, tests=0, writer=ScriptedWriter(answer)))
-    assert [(record.target_term, record.implicit) for record in written] == [("church", False), ("chruch", True)]
+    assert [record.target_term for record in written] == ["church", "chruch"]
 
 
 def test_writer_without_new_prompts_stops_with_a_note(run: ConceptRun, capsys: pytest.CaptureFixture[str]) -> None:

@@ -405,17 +405,16 @@ def test_column_states_the_split(tmp_path: Path) -> None:
     ]
 
 
-def test_a_target_without_a_term_is_implicit_unless_it_is_rejected_or_retained(tmp_path: Path) -> None:
+def test_a_target_without_a_term_is_implicit_and_a_rejected_or_retained_one_has_no_wording(tmp_path: Path) -> None:
     text = "split,target,surrogate,retained_concept\ntrain,a church,a hotel,\ntrain,a place to pray,a hotel,\n"
     text += "train,an altar,,\nretain,a cat,,cat\n"
     pairs = imported(read_table(write(tmp_path, "pairs.csv", text)))
-    assert {pair.target: pair.implicit for pair in pairs} == {
-        "a church": False,
-        "a place to pray": True,
-        "an altar": False,
-        "a cat": False,
+    assert {pair.target: pair.wording for pair in pairs} == {
+        "a church": "explicit",
+        "a place to pray": "implicit",
+        "an altar": None,
+        "a cat": None,
     }
-    assert all(pair.implicit == (pair.wording == "implicit") for pair in pairs)
 
 
 def test_training_row_without_a_surrogate_is_a_reject(tmp_path: Path) -> None:

@@ -214,6 +214,16 @@ def test_a_dry_run_needs_no_key(
         (["--writers", "gpt", "--split", "train", "--count", "5"], "counted by --pairs"),
         (["--writers", "offline", "--split", "train", "--count", "5"], "counted by --pairs"),
         (["--writers", "offline", "--count", "5"], "--split test --count 5"),
+        *[
+            (["--writers", writer, "--split", *words], message)
+            for writer in ("gpt", "offline")
+            for words, message in (
+                (["validation", "--pairs", "500"], "--pairs 500: only validation prompts are written, counted by"),
+                (["retain", "--iterations", "2"], "--iterations 2: only prompts of retained concepts are written"),
+                (["train", "--tests", "50"], "for test prompts --split test --count 50"),
+                (["test", "--tests", "5", "--count", "7"], "--tests 5 and --count 7: leave one out"),
+            )
+        ],
         (
             ["--writers", "offline", "--split", "test", "--count", "10000000"],
             "--count 10000000: it must be at most 100000",

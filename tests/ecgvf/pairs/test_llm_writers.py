@@ -1,6 +1,7 @@
 """LLMs write pairs: the paper's protocol, and every answer paid once."""
 
 import asyncio
+import importlib.metadata
 import json
 import re
 from collections import Counter
@@ -18,7 +19,7 @@ from ecgvf.core.concepts import find
 from ecgvf.core.paths import data_dir
 from ecgvf.core.store import Store
 from ecgvf.llm.registry import Rates, Registry
-from ecgvf.pairs import answer_reader, checks, parsing
+from ecgvf.pairs import answer_reader, captions, checks, parsing
 from ecgvf.pairs.captions import captioned_concepts
 from ecgvf.pairs.parsing import Draft
 from tests.llm_run import ALL, KEYS, ledger, pairs_set, rows, scripted, summary
@@ -342,6 +343,19 @@ def test_reparse_reads_stored_answers_without_a_call(
     result = generate("--reparse")
     assert result.exit_code == 0 and "parser: 8 → 99" in result.output
     assert (rows(), len(server.requests)) == (before, sent)
+
+
+def test_reparse_checks_again_after_another_version_of_the_language_detector_and_other_captions(
+    server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate("--writers", "gpt", "--split", "retain", "--count", "1")
+    first = pairs_set().fingerprint
+    monkeypatch.setattr(importlib.metadata, "version", lambda package: "99.0")
+    assert "retain.py3langid: " in generate("--reparse").stderr
+    second = pairs_set().fingerprint
+    monkeypatch.setattr(captions, "file_hash", lambda: "another")
+    assert "retain.captions: " in generate("--reparse").stderr
+    assert len({first, second, pairs_set().fingerprint}) == 3
 
 
 def test_reparse_needs_a_set_written_by_an_llm(server: LlmServer, generate: Callable[..., Any]) -> None:

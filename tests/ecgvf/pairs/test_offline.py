@@ -12,7 +12,7 @@ from ecgvf.core.records import WORDINGS, Split, Wording
 from ecgvf.pairs.answers import read_answer
 from ecgvf.pairs.offline import OfflineWriter, find_candidates, phrases_of
 from ecgvf.pairs.parsing import Draft, parse
-from ecgvf.pairs.writer import Request, call_id
+from ecgvf.pairs.writer import Request
 from ecgvf.world.grammar import find_things, load_world
 
 WRITER = OfflineWriter()
@@ -59,7 +59,7 @@ def test_equal_requests_give_equal_answers_and_other_requests_others(name):
 def test_smaller_request_gives_the_first_prompts_of_a_larger_one():
     many, few = (json.loads(WRITER.write(request("church", count=count)).text) for count in (10, 4))
     assert few == many[:4]
-    assert call_id(WRITER, request("church", count=10)) != call_id(WRITER, request("church", count=4))
+    assert WRITER.call_id(request("church", count=10)) != WRITER.call_id(request("church", count=4))
 
 
 @cache

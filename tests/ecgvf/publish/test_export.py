@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import warnings
 from pathlib import Path
@@ -38,6 +39,22 @@ runner = CliRunner()
 def loaded(folder: Path, config: str, cache: Path) -> datasets.DatasetDict:
     datasets.disable_progress_bars()
     return datasets.load_dataset(str(folder), config, cache_dir=str(cache))
+
+
+def test_every_file_is_on_the_disk_before_the_folder_has_its_name(
+    run: ConceptRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: set[int] = set()
+    fsync = os.fsync
+
+    def note(handle: int) -> None:
+        if not (tmp_path / "out").exists():
+            flushed.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    export(run, tmp_path / "out")
+    assert {path.stat().st_ino for path in (tmp_path / "out").rglob("*")} <= flushed
 
 
 def test_the_datasets_library_loads_both_configs(run: ConceptRun, tmp_path: Path) -> None:

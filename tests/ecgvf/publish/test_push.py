@@ -309,6 +309,16 @@ def test_missing_wrong_and_read_only_tokens_are_refused(
             push(run, repo)
 
 
+@pytest.mark.parametrize("options", [(), ("--repo", REPO)], ids=["own", "named"])
+def test_a_dry_run_needs_no_more_than_a_read_only_token(
+    run: ConceptRun, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    use_hub(tmp_path / "hf2", monkeypatch, token="hf_read_only")
+    result = runner.invoke(app, ["push-to-hub", "--dry-run", *options, "--store", str(run.store.root)])
+    assert result.exit_code == 0 and "Dry run: nothing was uploaded." in result.stdout, result.output
+    assert not hub.repos
+
+
 def test_a_fine_grained_token_is_refused_only_by_what_it_may_not_do(
     run: ConceptRun, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

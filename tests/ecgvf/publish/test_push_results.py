@@ -17,6 +17,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.publish.push import prepare, upload
 from ecgvf.publish.push_results import prepare_results, upload_results
 from tests.ear.suite.small_suite import cell_result, keep, small_suite
+from tests.ecgvf.conftest import use_hub
 from tests.ecgvf.publish.conftest import new_run
 from tests.hub_server import Hub
 
@@ -126,6 +127,16 @@ def test_outcomes_that_are_damaged_or_of_another_type_are_one_line(tmp_path: Pat
         file.write_bytes(content)
         with pytest.raises(DatasetError, match=r"\.parquet is damaged, or does not fit the other outcomes"):
             prepare_results(folder, REPO)
+
+
+def test_a_dry_run_needs_no_more_than_a_read_only_token(
+    tmp_path: Path, published: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_hub(tmp_path / "hf2", monkeypatch, token="hf_read_only")
+    words = ["push-to-hub", "--results", str(results(tmp_path).results), "--repo", REPO]
+    assert "is read-only" in CliRunner().invoke(app, words).stderr
+    dry = CliRunner().invoke(app, [*words, "--dry-run"])
+    assert dry.exit_code == 0 and "Dry run: nothing was uploaded." in dry.stdout, dry.output
 
 
 def test_bad_input_is_one_line(tmp_path: Path, published: Hub) -> None:
