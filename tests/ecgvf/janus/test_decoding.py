@@ -1,12 +1,15 @@
 """Rendering is `transformers`' own generation, only faster, and each image has its own noise."""
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -246,16 +249,22 @@ def test_the_step_for_a_cuda_graph_computes_what_the_eager_step_does(
     assert (render(tiny_janus).vq_ids == expected).all()
 
 
-def test_the_graphs_of_a_batch_share_their_memory_and_all_graphs_one_stream(
-    tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With fakes of CUDA's classes, which replay nothing."""
-    streams: list[torch.device] = []
-    pools: list[int] = []
+@dataclass
+class FakeCUDA:
+    """CUDA's classes as far as ``Decoder`` uses them, which replay nothing."""
+
+    streams: list[torch.device] = field(default_factory=list)
+    pools: list[int] = field(default_factory=list)
+    """That of each captured graph."""
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCUDA:
+    cuda = FakeCUDA()
 
     class Stream:
         def __init__(self, device: torch.device) -> None:
-            streams.append(device)
+            cuda.streams.append(device)
 
         def wait_stream(self, _: object) -> None:
             pass
@@ -268,8 +277,8 @@ def test_the_graphs_of_a_batch_share_their_memory_and_all_graphs_one_stream(
             pass
 
     def capture(graph: Graph, pool: int | None) -> AbstractContextManager[None]:
-        graph.own = len(pools) if pool is None else pool
-        pools.append(graph.own)
+        graph.own = len(cuda.pools) if pool is None else pool
+        cuda.pools.append(graph.own)
         return nullcontext()
 
     monkeypatch.setattr(decoder, "CAPTURED_LENGTH", 8)
@@ -284,10 +293,41 @@ def test_the_graphs_of_a_batch_share_their_memory_and_all_graphs_one_stream(
         "graph": capture,
     }.items():
         monkeypatch.setattr(torch.cuda, name, fake)
+    return cuda
+
+
+def test_the_graphs_of_a_batch_share_their_memory_and_all_graphs_one_stream(
+    tiny_janus: JanusModel, fake_cuda: FakeCUDA
+) -> None:
     render(tiny_janus)
+    pools = fake_cuda.pools
     batches = sorted(set(pools))
     assert len(batches) == 2 and pools == sorted(pools) and min(map(pools.count, batches)) > 1
-    assert streams == [torch.device("cpu")] * 2  # the default one, and that of the graphs
+    assert fake_cuda.streams == [torch.device("cpu")] * 2  # the default one, and that of the graphs
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_the_memory_of_a_batch_is_free_when_it_is_done(
+    tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, captured: bool
+) -> None:
+    """Without the garbage collector, which does not know that a GPU's memory runs out."""
+    if captured:
+        request.getfixturevalue("fake_cuda")
+    decoders: list[weakref.ref[Decoder]] = []
+
+    def create(*arguments: Any) -> Decoder:
+        assert not any(reference() for reference in decoders), "still in memory"
+        created = Decoder(*arguments)
+        decoders.append(weakref.ref(created))
+        return created
+
+    monkeypatch.setattr(decoding, "Decoder", create)
+    gc.disable()
+    try:
+        render(tiny_janus)
+        assert len(decoders) == 2 and decoders[-1]() is None
+    finally:
+        gc.enable()
 
 
 def test_a_step_that_cannot_be_captured_is_computed_eagerly(
