@@ -185,8 +185,12 @@ class ShardSet:
         return self.circumstances
 
     def done(self, index: int) -> bool:
-        """Whether shard ``index`` is there, as it was written. Raises ``StoreCorrupt`` if it was changed since."""
-        if not self.shard(index).is_file():
+        """Whether shard ``index`` is there, as it was written. Raises ``StoreCorrupt`` if it was changed since, or lost
+        from a finished set."""
+        file = self.shard(index)
+        if not file.is_file():
+            if file.name in (self._finished_files() or {}):
+                raise self._lost(file)
             return False
         self._verify(index)
         return True
@@ -250,23 +254,26 @@ class ShardSet:
         return self.path / f"shard-{index:05d}.parquet"
 
     def shards(self) -> list[Path]:
-        """The shards that are there, in order."""
-        return sorted(self.path.glob("shard-[0-9]*.parquet"), key=_index)
+        """The shards that are there, in order. Raises ``StoreCorrupt`` naming one that a finished set has lost."""
+        shards = sorted(self.path.glob("shard-[0-9]*.parquet"), key=_index)
+        if lost := sorted((self._finished_files() or {}).keys() - {file.name for file in shards}):
+            raise self._lost(self.path / lost[0])
+        return shards
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The shards in order, one at a time, each checked, with all columns or with ``columns``.
 
         Raises ``StoreCorrupt`` naming the file.
         """
-        shards = self.shards()
-        if missing := sorted((self._finished_files() or {}).keys() - {file.name for file in shards}):
-            raise StoreCorrupt(f"{self.path / missing[0]} is missing: restore it, or delete {self.path} and run again")
-        for file in shards:
+        for file in self.shards():
             yield self.read_shard(_index(file), columns)
 
     def read_shard(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
         """One shard, checked, with all columns or with ``columns``. Raises ``StoreCorrupt``."""
-        data = self.shard(index).read_bytes()
+        try:
+            data = self.shard(index).read_bytes()
+        except FileNotFoundError:
+            raise self._lost(self.shard(index)) from None
         self._verify(index, data)
         # Arrow's threads may hold the bytes for longer than the call. To free them at exit, they wait for the GIL, and
         # the process ends with SIGABRT (https://github.com/apache/arrow/issues/34314).
@@ -296,6 +303,9 @@ class ShardSet:
             header = {"settings": self.settings, "circumstances": circumstances, "started": _now()}
             write_atomic(self.path / "settings.json", pretty_json(header))
             self._lap = time.monotonic()
+
+    def _lost(self, file: Path) -> StoreCorrupt:
+        return StoreCorrupt(f"{file} is missing: restore it, or delete {self.path} and run `{self.command}` again")
 
     def _finished_files(self) -> Mapping[str, str | None] | None:
         """Shard → hash, of a finished set, whose manifest is read for it once; None before it is finished."""

@@ -293,9 +293,13 @@ def test_an_edited_shard_is_named_even_if_the_log_was_edited_too(run: ConceptRun
 
 @pytest.mark.faults
 def test_a_lost_shard_is_named(run: ConceptRun) -> None:
-    finish(run).shard(1).unlink()
-    with pytest.raises(StoreCorrupt, match=r"shard-00001\.parquet is missing"):
-        run.current(PAIRS).read()
+    stage_set = finish(run)
+    stage_set.shard(1).unlink()
+    uses = (stage_set.read, stage_set.shards, lambda: stage_set.done(1), lambda: stage_set.read_shard(1))
+    for use in uses:
+        with pytest.raises(StoreCorrupt, match=r"shard-00001\.parquet is missing: restore it.*ecgvf generate"):
+            use()
+    assert not stage_set.done(2)  # it never had one
 
 
 @pytest.mark.faults
