@@ -132,7 +132,8 @@ class ShardSet:
         """Write every missing shard, in order, with a progress bar; return the number of tasks done now.
 
         ``work(tasks, circumstances, advance)`` makes the table of one shard, and calls ``advance(n)`` after each ``n``
-        tasks. ``circumstances`` as in ``record_circumstances``. A finished set is left as it is. For work on several
+        tasks; the first shard is made again if its circumstances have changed meanwhile. ``circumstances`` as in
+        ``record_circumstances``. A finished set is left as it is. For work on several
         GPUs, let an engine fill the set instead (``ecgvf.engine``).
         """
         missing = self.missing(len(shards))
@@ -142,7 +143,13 @@ class ShardSet:
         total, due = sum(map(len, shards)), sum(len(shards[index]) for index in missing)
         with console.progress(description, total, total - due) as bar:
             for index in missing:
-                self.write_shard(index, work(shards[index], recorded, bar.advance))
+                table = work(shards[index], recorded, bar.advance)
+                # Before the first shard another process may have recorded its own.
+                while recorded != (latest := self.circumstances):
+                    recorded = latest
+                    bar.advance(-len(shards[index]))
+                    table = work(shards[index], recorded, bar.advance)
+                self.write_shard(index, table)
         return due
 
     def announce(self) -> None:

@@ -229,6 +229,21 @@ def test_fill_resumes_with_the_recorded_circumstances(run: ConceptRun) -> None:
     assert values(resumed) == [2, 4, 6, 8, 10]
 
 
+def test_fill_makes_a_shard_again_with_the_circumstances_that_another_process_recorded_meanwhile(
+    run: ConceptRun,
+) -> None:
+    class Slow(Work):
+        def __call__(self, *arguments: Any) -> pa.Table:
+            if not self.calls:
+                run.stage_set(PAIRS, SETTINGS).begin({"threads": 8})
+            return super().__call__(*arguments)
+
+    stage_set, work = run.stage_set(PAIRS, SETTINGS), Slow()
+    assert stage_set.fill(SHARDS, work, description="", circumstances={"threads": 2}) == 5
+    assert work.calls == [(SHARDS[0], {"threads": 2}), *((shard, {"threads": 8}) for shard in SHARDS)]
+    assert values(stage_set) == [2, 4, 6, 8, 10] and stage_set.circumstances == {"threads": 8}
+
+
 def test_fill_leaves_a_finished_set_as_it_is(run: ConceptRun) -> None:
     work = Work()
     assert finish(run).fill([[9]], work, description="") == 0
