@@ -112,7 +112,7 @@ class Decoder:
 
 
 @cache
-def _warm_up_stream(device: torch.device) -> torch.cuda.Stream:
+def _capture_stream(device: torch.device) -> torch.cuda.Stream:
     """The same for all graphs: PyTorch keeps memory for every stream that was used."""
     return torch.cuda.Stream(device)
 
@@ -132,14 +132,16 @@ class _Graph:
         earlier: "_Graph | None",
     ) -> None:
         self._tokens, self._position = tokens.clone(), torch.tensor([position], device=tokens.device)
-        warm_up = _warm_up_stream(tokens.device)
-        warm_up.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(warm_up):  # libraries initialise on their first call, which must not be captured
-            function(self._tokens, self._position)
-        torch.cuda.current_stream().wait_stream(warm_up)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=None if earlier is None else earlier._graph.pool()):
-            self._states = function(self._tokens, self._position)
+        stream = _capture_stream(tokens.device)
+        pool = None if earlier is None else earlier._graph.pool()
+        with torch.cuda.device(tokens.device):  # the current device may be another model's
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):  # libraries initialise on their first call, which must not be captured
+                function(self._tokens, self._position)
+            torch.cuda.current_stream().wait_stream(stream)
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph, pool=pool, stream=stream):
+                self._states = function(self._tokens, self._position)
 
     def __call__(self, tokens: Tensor, position: int) -> Tensor:
         self._tokens.copy_(tokens)
