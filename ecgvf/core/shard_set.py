@@ -286,6 +286,20 @@ class ShardSet:
         # the process ends with SIGABRT (https://github.com/apache/arrow/issues/34314).
         return pq.ParquetFile(pa.BufferReader(data)).read(columns=columns, use_threads=False)
 
+    def read_column(self, name: str) -> list[Any]:
+        """The values of one column, in order. The rest of the shards is not read, so that they are not checked.
+
+        Raises ``StoreCorrupt`` naming a file that is no Parquet file.
+        """
+        values: list[Any] = []
+        for file in self.shards():
+            try:
+                with file.open("rb") as stream:
+                    values += pq.ParquetFile(stream).read([name], use_threads=False)[name].to_pylist()
+            except pa.ArrowException as error:
+                raise self._changed(file) from error
+        return values
+
     def read(self) -> pa.Table:
         """All rows, in order. Raises ``StoreCorrupt`` naming a changed file, ``StageMissing`` if there are none."""
         tables = list(self.tables())
@@ -336,11 +350,14 @@ class ShardSet:
         files = self._finished_files()
         in_manifest = files is None or files.get(file.name) == digest
         if line is None or line["sha256"] != digest or not in_manifest:
-            raise StoreCorrupt(
-                f"{file} is not what was written (changed by hand, or damaged): restore it, "
-                f"or delete {self.path} and run `{self.command}` again"
-            )
+            raise self._changed(file)
         return line
+
+    def _changed(self, file: Path) -> StoreCorrupt:
+        return StoreCorrupt(
+            f"{file} is not what was written (changed by hand, or damaged): restore it, "
+            f"or delete {self.path} and run `{self.command}` again"
+        )
 
     def _logged(self) -> dict[int, JSON]:
         """Shard → its last line in the log, without lines that a kill cut short."""

@@ -186,6 +186,6 @@ def check_renderer(concept: Concept, model: str | JanusModel, batch_size: int | 
 
 
 def _summary(images: StageSet) -> dict[str, Any]:
-    reasons = [reason for table in images.tables(["failure"]) for reason in table["failure"].to_pylist()]
+    reasons = images.read_column("failure")  # ``finish`` reads the images, and checks them
     failures = Counter(reason for reason in reasons if reason is not None)
     return {"pictures": len(reasons), "failed": failures.total(), "failures": dict(failures.most_common(3))}

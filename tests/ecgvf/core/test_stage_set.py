@@ -273,6 +273,7 @@ def test_a_shard_is_read_with_the_columns_that_are_named(run: ConceptRun) -> Non
     stage_set.write_shard(0, table(1, 2).append_column("image", [[b"1", b"2"]]))
     assert stage_set.read_shard(0).column_names == ["value", "image"]
     assert [each.to_pydict() for each in stage_set.tables(["value"])] == [{"value": [1, 2]}]
+    assert stage_set.read_column("value") == [1, 2]
 
 
 # Damage
@@ -293,6 +294,9 @@ def test_an_edited_shard_is_named(run: ConceptRun, finished: bool) -> None:
     if not finished:
         with pytest.raises(StoreCorrupt, match="shard-00000"):
             edited.finish({})
+    edited.shard(0).write_bytes(b"no Parquet")
+    with pytest.raises(StoreCorrupt, match=r"shard-00000\.parquet is not what was written"):
+        edited.read_column("value")
 
 
 @pytest.mark.faults

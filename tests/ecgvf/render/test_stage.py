@@ -102,6 +102,24 @@ def test_a_loaded_model_with_other_fields_does_not_render_under_the_same_fingerp
     assert render(run, model=janus).images.fingerprint == render(run, model=model).images.fingerprint
 
 
+def test_a_set_is_finished_with_a_single_reading_of_its_images(
+    run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = render_pairs(run, [*church_pairs(train=1, test=0), pair("", None)], model)
+    summary = images.summary
+    (images.path / "manifest.json").unlink()
+    read_bytes, read = Path.read_bytes, list[Path]()
+
+    def recording(self: Path) -> bytes:
+        read.append(self)
+        return read_bytes(self)
+
+    monkeypatch.setattr(Path, "read_bytes", recording)
+    finish_images(images)
+    assert read.count(images.shard(0)) == 1
+    assert images.summary == summary and (summary["pictures"], summary["failed"]) == (3, 1)
+
+
 def test_an_image_does_not_depend_on_the_other_records(tmp_path: Path, model: str) -> None:
     few_run, many_run = (ConceptRun(Store(tmp_path / name), CHURCH) for name in ("few", "many"))
     few = render_pairs(few_run, church_pairs(train=3, test=0)[2:], model, batch_size=1).records(Rendering)
