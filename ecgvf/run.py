@@ -195,12 +195,12 @@ class Run(ConceptRun):
     ) -> "RenderResult":
         """Render both prompts of each pair from one seed, by default on every visible GPU.
 
-        ``model`` is a name, a folder or a Hub id, or a loaded model, which renders in this process.
-        ``guidance``, ``temperature`` and ``batch_size`` None are the model's own; ``raw_control_tokens`` lets the model
-        obey control tokens that a prompt spells. ``seed`` is the run's: with the record it decides the seed of each
-        image. ``device`` is "auto", "cpu", "cuda" or "cuda:N", ``dtype`` "auto", "float32", "bfloat16" or "float16".
-        ``set_id`` is the start of a pairs set's fingerprint. ``engine`` says where the workers are, such as
-        ``ecgvf.engine.cluster.RayEngine()``.
+        ``model`` is a name, a folder or a Hub id, or a loaded model, which renders in this process and must be as it
+        was loaded: no fields replaced, no adapter active. ``guidance``, ``temperature`` and ``batch_size`` None are the
+        model's own; ``raw_control_tokens`` lets the model obey control tokens that a prompt spells. ``seed`` is the
+        run's: with the record it decides the seed of each image. ``device`` is "auto", "cpu", "cuda" or "cuda:N",
+        ``dtype`` "auto", "float32", "bfloat16" or "float16". ``set_id`` is the start of a pairs set's fingerprint.
+        ``engine`` says where the workers are, such as ``ecgvf.engine.cluster.RayEngine()``.
 
         Raises ``StageMissing`` without pairs, ``ModelError``, ``ConceptError`` for a concept that nano cannot render,
         ``SettingsError`` for a value out of range.

@@ -132,7 +132,8 @@ class ShardSet:
         """Write every missing shard, in order, with a progress bar; return the number of tasks done now.
 
         ``work(tasks, circumstances, advance)`` makes the table of one shard, and calls ``advance(n)`` after each ``n``
-        tasks. ``circumstances`` as in ``record_circumstances``. A finished set is left as it is. For work on several
+        tasks; the first shard is made again if its circumstances have changed meanwhile. ``circumstances`` as in
+        ``record_circumstances``. A finished set is left as it is. For work on several
         GPUs, let an engine fill the set instead (``ecgvf.engine``).
         """
         missing = self.missing(len(shards))
@@ -142,7 +143,13 @@ class ShardSet:
         total, due = sum(map(len, shards)), sum(len(shards[index]) for index in missing)
         with console.progress(description, total, total - due) as bar:
             for index in missing:
-                self.write_shard(index, work(shards[index], recorded, bar.advance))
+                table = work(shards[index], recorded, bar.advance)
+                # Before the first shard another process may have recorded its own.
+                while recorded != (latest := self.circumstances):
+                    recorded = latest
+                    bar.advance(-len(shards[index]))
+                    table = work(shards[index], recorded, bar.advance)
+                self.write_shard(index, table)
         return due
 
     def announce(self) -> None:
@@ -185,8 +192,12 @@ class ShardSet:
         return self.circumstances
 
     def done(self, index: int) -> bool:
-        """Whether shard ``index`` is there, as it was written. Raises ``StoreCorrupt`` if it was changed since."""
-        if not self.shard(index).is_file():
+        """Whether shard ``index`` is there, as it was written. Raises ``StoreCorrupt`` if it was changed since, or lost
+        from a finished set."""
+        file = self.shard(index)
+        if not file.is_file():
+            if file.name in (self._finished_files() or {}):
+                raise self._lost(file)
             return False
         self._verify(index)
         return True
@@ -250,27 +261,44 @@ class ShardSet:
         return self.path / f"shard-{index:05d}.parquet"
 
     def shards(self) -> list[Path]:
-        """The shards that are there, in order."""
-        return sorted(self.path.glob("shard-[0-9]*.parquet"), key=_index)
+        """The shards that are there, in order. Raises ``StoreCorrupt`` naming one that a finished set has lost."""
+        shards = sorted(self.path.glob("shard-[0-9]*.parquet"), key=_index)
+        if lost := sorted((self._finished_files() or {}).keys() - {file.name for file in shards}):
+            raise self._lost(self.path / lost[0])
+        return shards
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The shards in order, one at a time, each checked, with all columns or with ``columns``.
 
         Raises ``StoreCorrupt`` naming the file.
         """
-        shards = self.shards()
-        if missing := sorted((self._finished_files() or {}).keys() - {file.name for file in shards}):
-            raise StoreCorrupt(f"{self.path / missing[0]} is missing: restore it, or delete {self.path} and run again")
-        for file in shards:
+        for file in self.shards():
             yield self.read_shard(_index(file), columns)
 
     def read_shard(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
         """One shard, checked, with all columns or with ``columns``. Raises ``StoreCorrupt``."""
-        data = self.shard(index).read_bytes()
+        try:
+            data = self.shard(index).read_bytes()
+        except FileNotFoundError:
+            raise self._lost(self.shard(index)) from None
         self._verify(index, data)
         # Arrow's threads may hold the bytes for longer than the call. To free them at exit, they wait for the GIL, and
         # the process ends with SIGABRT (https://github.com/apache/arrow/issues/34314).
         return pq.ParquetFile(pa.BufferReader(data)).read(columns=columns, use_threads=False)
+
+    def read_column(self, name: str) -> list[Any]:
+        """The values of one column, in order. The rest of the shards is not read, so that they are not checked.
+
+        Raises ``StoreCorrupt`` naming a file that is no Parquet file.
+        """
+        values: list[Any] = []
+        for file in self.shards():
+            try:
+                with file.open("rb") as stream:
+                    values += pq.ParquetFile(stream).read([name], use_threads=False)[name].to_pylist()
+            except pa.ArrowException as error:
+                raise self._changed(file) from error
+        return values
 
     def read(self) -> pa.Table:
         """All rows, in order. Raises ``StoreCorrupt`` naming a changed file, ``StageMissing`` if there are none."""
@@ -297,6 +325,9 @@ class ShardSet:
             write_atomic(self.path / "settings.json", pretty_json(header))
             self._lap = time.monotonic()
 
+    def _lost(self, file: Path) -> StoreCorrupt:
+        return StoreCorrupt(f"{file} is missing: restore it, or delete {self.path} and run `{self.command}` again")
+
     def _finished_files(self) -> Mapping[str, str | None] | None:
         """Shard → hash, of a finished set, whose manifest is read for it once; None before it is finished."""
         if not self.finished:
@@ -319,11 +350,14 @@ class ShardSet:
         files = self._finished_files()
         in_manifest = files is None or files.get(file.name) == digest
         if line is None or line["sha256"] != digest or not in_manifest:
-            raise StoreCorrupt(
-                f"{file} is not what was written (changed by hand, or damaged): restore it, "
-                f"or delete {self.path} and run `{self.command}` again"
-            )
+            raise self._changed(file)
         return line
+
+    def _changed(self, file: Path) -> StoreCorrupt:
+        return StoreCorrupt(
+            f"{file} is not what was written (changed by hand, or damaged): restore it, "
+            f"or delete {self.path} and run `{self.command}` again"
+        )
 
     def _logged(self) -> dict[int, JSON]:
         """Shard → its last line in the log, without lines that a kill cut short."""

@@ -21,6 +21,8 @@ CAPTURED_LENGTH = 64
 class Decoder:
     """The hidden states of R rows of one batch.
 
+    Nothing that it holds refers to it, so that the GPU's memory is free as soon as the batch is done.
+
     Call ``prefill`` first, then ``step`` for every token but the last. ``step`` waits for the device only when it
     captures a graph.
     """
@@ -39,8 +41,9 @@ class Decoder:
         cosine, sine = language_model.rotary_emb(self._embeddings, every_position)
         self._cosine, self._sine = cosine[0], sine[0]
         self._padding = layers.padding_mask(attention_mask, new_tokens, model.dtype)
-        self._step = self._captured_step if input_ids.is_cuda else self._eager_step
-        self._graphs: dict[int, _Graph] = {}
+        self._captured = input_ids.is_cuda
+        self._graph: _Graph | None = None
+        self._end = 0  # of the positions that the graph attends to
 
     def prefill(self) -> Tensor:
         """Hidden states [R, C] from which the first image token is predicted.
@@ -64,7 +67,7 @@ class Decoder:
 
     def step(self, tokens: Tensor) -> Tensor:
         """Hidden states [R, C] after the image tokens int64 [R]."""
-        states = self._step(tokens)
+        states = self._captured_step(tokens) if self._captured else self._eager_step(tokens)
         self._length += 1
         return states
 
@@ -78,19 +81,19 @@ class Decoder:
         """Replay a CUDA graph: one launch costs less than the launches of all its kernels."""
         longest = self._cache.layers.shape[4]
         end = min(-(-(self._length + 1) // CAPTURED_LENGTH) * CAPTURED_LENGTH, longest)
-        if end not in self._graphs:
-            earlier = next(reversed(self._graphs.values()), None)
+        if self._graph is None or end != self._end:
             try:
-                self._graphs[end] = _Graph(
-                    lambda *inputs: self._masked_step(*inputs, end=end), tokens, self._length, earlier
+                self._graph = _Graph(
+                    lambda *inputs: self._masked_step(*inputs, end=end), tokens, self._length, self._graph
                 )
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
                 console.note(f"rendering without a CUDA graph, which could not be captured: {first_line(error)}")
-                self._step = self._eager_step
-                return self._step(tokens)
-        return self._graphs[end](tokens, self._length)
+                self._captured = False
+                return self._eager_step(tokens)
+            self._end = end
+        return self._graph(tokens, self._length)
 
     def _masked_step(self, tokens: Tensor, position: Tensor, *, end: int) -> Tensor:
         """``_eager_step`` with shapes that depend on ``end`` but not on ``position`` (int64 [1], below ``end``)."""
@@ -109,7 +112,7 @@ class Decoder:
 
 
 @cache
-def _warm_up_stream(device: torch.device) -> torch.cuda.Stream:
+def _capture_stream(device: torch.device) -> torch.cuda.Stream:
     """The same for all graphs: PyTorch keeps memory for every stream that was used."""
     return torch.cuda.Stream(device)
 
@@ -117,7 +120,8 @@ def _warm_up_stream(device: torch.device) -> torch.cuda.Stream:
 class _Graph:
     """A CUDA graph of a function of tokens and position. The function may allocate only from the capture's pool.
 
-    The pool is that of ``earlier``, which must not be replayed any more: this graph overwrites what it computed.
+    The pool is that of ``earlier``, which must not be replayed any more: this graph overwrites what it computed. The
+    function is not kept: it refers to the decoder.
     """
 
     def __init__(
@@ -128,14 +132,16 @@ class _Graph:
         earlier: "_Graph | None",
     ) -> None:
         self._tokens, self._position = tokens.clone(), torch.tensor([position], device=tokens.device)
-        warm_up = _warm_up_stream(tokens.device)
-        warm_up.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(warm_up):  # libraries initialise on their first call, which must not be captured
-            function(self._tokens, self._position)
-        torch.cuda.current_stream().wait_stream(warm_up)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=None if earlier is None else earlier._graph.pool()):
-            self._states = function(self._tokens, self._position)
+        stream = _capture_stream(tokens.device)
+        pool = None if earlier is None else earlier._graph.pool()
+        with torch.cuda.device(tokens.device):  # the current device may be another model's
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):  # libraries initialise on their first call, which must not be captured
+                function(self._tokens, self._position)
+            torch.cuda.current_stream().wait_stream(stream)
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph, pool=pool, stream=stream):
+                self._states = function(self._tokens, self._position)
 
     def __call__(self, tokens: Tensor, position: int) -> Tensor:
         self._tokens.copy_(tokens)

@@ -48,7 +48,7 @@ def load(
     not fit in the GPU's memory, ``HubError`` if the model cannot be downloaded.
     """
     torch_device = resolve_device(device)
-    if torch_device.type == "cuda" and torch_device.index is not None:  # where CUDA graphs are captured
+    if torch_device.type == "cuda" and torch_device.index is not None:  # which resolve_dtype asks
         torch.cuda.set_device(torch_device)
     torch_dtype = resolve_dtype(dtype, torch_device)
     if torch_device.type == "cpu":

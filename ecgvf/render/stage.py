@@ -25,6 +25,9 @@ from ecgvf.world.domain import NANO
 
 SHARD_RECORDS = 32
 
+_NOT_IN_SETTINGS = ("rewrite", "negative_prompt", "padding_masked", "suffix_ids")
+"""Fields of a ``JanusModel`` that change its images, but not the fingerprint of an image set."""
+
 
 @dataclass(frozen=True, slots=True)
 class RenderResult:
@@ -125,7 +128,9 @@ def render(
     With ``current`` False, the current image set stays as it is.
 
     ``model`` is a name, a folder, a Hub id, or a model that is loaded already; the latter has its own ``device``,
-    ``dtype`` and ``raw_control_tokens``, and renders in this process. ``engine`` None is ``local_engine(device)``.
+    ``dtype`` and ``raw_control_tokens``, and renders in this process. It must be as it was loaded: other fields are
+    refused, but not other modules, so render outside ``adapter.active(model)``. ``engine`` None is
+    ``local_engine(device)``.
 
     ``guidance``, ``temperature`` and ``batch_size`` default to the model's own. ``raw_control_tokens`` lets the model
     obey control tokens that a prompt spells; otherwise they are text. A record that fails gets a ``Rendering`` with a
@@ -160,9 +165,17 @@ def finish_images(images: StageSet, *, current: bool = True) -> None:
 
 
 def check_renderer(concept: Concept, model: str | JanusModel, batch_size: int | None) -> None:
-    """Raise ``ConceptError`` if janus-nano cannot render the concept, ``SettingsError`` for a batch size below 1."""
+    """Raise ``ConceptError`` if janus-nano cannot render the concept, ``SettingsError`` for a batch size below 1, or a
+    model with other fields than it was loaded with."""
     if batch_size is not None and batch_size < 1:
         raise SettingsError(f"--batch-size {batch_size}: it must be at least 1")
+    if isinstance(model, JanusModel):
+        for field in _NOT_IN_SETTINGS:
+            if getattr(model, field) != getattr(JanusModel, field):
+                raise SettingsError(
+                    f"{model.name} has another {field} than it was loaded with, which is no setting of an image set: "
+                    "pass the model as it was loaded"
+                )
     name = model.name if isinstance(model, JanusModel) else model
     if name == NANO and not concept.labels("nano"):
         raise ConceptError(
@@ -173,6 +186,6 @@ def check_renderer(concept: Concept, model: str | JanusModel, batch_size: int | 
 
 
 def _summary(images: StageSet) -> dict[str, Any]:
-    reasons = [reason for table in images.tables(["failure"]) for reason in table["failure"].to_pylist()]
+    reasons = images.read_column("failure")  # ``finish`` reads the images, and checks them
     failures = Counter(reason for reason in reasons if reason is not None)
     return {"pictures": len(reasons), "failed": failures.total(), "failures": dict(failures.most_common(3))}

@@ -99,11 +99,13 @@ def fit(
 def _take_steps(stage_set: StageSet, attack: OptimisedAttack, steps: int, description: str) -> None:
     size = -(-steps // SHARDS)
     if done := len(stage_set.shards()):
-        state = stage_set.read_shard(done - 1)["state"][-1].as_py()
-        attack.restore(torch.load(io.BytesIO(state), map_location=attack.model.device, weights_only=True))
+        _restore(attack, stage_set.read_shard(done - 1)["state"][-1].as_py())
+    first = _saved(attack.state())
 
     def work(numbers: Sequence[int], recorded: JSON, advance: Callable[[int], None]) -> pa.Table:
         rows = []
+        if numbers[0] == 0:  # the first shard may be made again
+            _restore(attack, first)
         with num_threads(recorded["threads"]):
             for number in numbers:
                 rows.append({"step": number, "loss": attack.step(number), "state": b""})
@@ -124,6 +126,10 @@ def _saved(state: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()
+
+
+def _restore(attack: OptimisedAttack, state: bytes) -> None:
+    attack.restore(torch.load(io.BytesIO(state), map_location=attack.model.device, weights_only=True))
 
 
 def _digest(examples: Sequence[Example]) -> str:

@@ -229,6 +229,21 @@ def test_fill_resumes_with_the_recorded_circumstances(run: ConceptRun) -> None:
     assert values(resumed) == [2, 4, 6, 8, 10]
 
 
+def test_fill_makes_a_shard_again_with_the_circumstances_that_another_process_recorded_meanwhile(
+    run: ConceptRun,
+) -> None:
+    class Slow(Work):
+        def __call__(self, *arguments: Any) -> pa.Table:
+            if not self.calls:
+                run.stage_set(PAIRS, SETTINGS).begin({"threads": 8})
+            return super().__call__(*arguments)
+
+    stage_set, work = run.stage_set(PAIRS, SETTINGS), Slow()
+    assert stage_set.fill(SHARDS, work, description="", circumstances={"threads": 2}) == 5
+    assert work.calls == [(SHARDS[0], {"threads": 2}), *((shard, {"threads": 8}) for shard in SHARDS)]
+    assert values(stage_set) == [2, 4, 6, 8, 10] and stage_set.circumstances == {"threads": 8}
+
+
 def test_fill_leaves_a_finished_set_as_it_is(run: ConceptRun) -> None:
     work = Work()
     assert finish(run).fill([[9]], work, description="") == 0
@@ -258,6 +273,7 @@ def test_a_shard_is_read_with_the_columns_that_are_named(run: ConceptRun) -> Non
     stage_set.write_shard(0, table(1, 2).append_column("image", [[b"1", b"2"]]))
     assert stage_set.read_shard(0).column_names == ["value", "image"]
     assert [each.to_pydict() for each in stage_set.tables(["value"])] == [{"value": [1, 2]}]
+    assert stage_set.read_column("value") == [1, 2]
 
 
 # Damage
@@ -278,6 +294,9 @@ def test_an_edited_shard_is_named(run: ConceptRun, finished: bool) -> None:
     if not finished:
         with pytest.raises(StoreCorrupt, match="shard-00000"):
             edited.finish({})
+    edited.shard(0).write_bytes(b"no Parquet")
+    with pytest.raises(StoreCorrupt, match=r"shard-00000\.parquet is not what was written"):
+        edited.read_column("value")
 
 
 @pytest.mark.faults
@@ -293,9 +312,13 @@ def test_an_edited_shard_is_named_even_if_the_log_was_edited_too(run: ConceptRun
 
 @pytest.mark.faults
 def test_a_lost_shard_is_named(run: ConceptRun) -> None:
-    finish(run).shard(1).unlink()
-    with pytest.raises(StoreCorrupt, match=r"shard-00001\.parquet is missing"):
-        run.current(PAIRS).read()
+    stage_set = finish(run)
+    stage_set.shard(1).unlink()
+    uses = (stage_set.read, stage_set.shards, lambda: stage_set.done(1), lambda: stage_set.read_shard(1))
+    for use in uses:
+        with pytest.raises(StoreCorrupt, match=r"shard-00001\.parquet is missing: restore it.*ecgvf generate"):
+            use()
+    assert not stage_set.done(2)  # it never had one
 
 
 @pytest.mark.faults

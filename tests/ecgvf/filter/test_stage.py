@@ -1,6 +1,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ecgvf.core import concepts
-from ecgvf.core.errors import DatasetError, DeviceFailed, JudgeError, StageMissing, first_line
+from ecgvf.core.errors import DatasetError, DeviceFailed, JudgeError, StageMissing, StoreCorrupt, first_line
 from ecgvf.core.records import Acceptance, Rendering, Verdict
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import ShardSet
@@ -17,10 +19,11 @@ from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, VERDICTS
 from ecgvf.core.store import Store
 from ecgvf.filter import decisions, filter_images
 from ecgvf.filter.acceptance import current_acceptance
+from ecgvf.filter.clip_score import measure_clip_scores
 from ecgvf.filter.dataset import load_dataset
 from ecgvf.filter.verdicts import judge_renderings
 from ecgvf.judges.judge import Prediction
-from ecgvf.render import render
+from ecgvf.render import render, stage
 from ecgvf.review.cases import Cases
 from tests.ecgvf.small_run import ScriptedJudge, church_pairs, pair, write_images, write_pairs
 
@@ -78,6 +81,27 @@ def test_images_that_are_judged_are_not_read_again(rendered: ConceptRun, monkeyp
     assert current_acceptance(rendered).summary["reviewed"] == 1
     assert len(Cases(rendered).by_id) == len(REASONS)
     assert rendered.current(IMAGES).path not in read
+
+
+@pytest.mark.parametrize("shard", [0, 2])
+def test_nothing_is_measured_on_images_of_which_a_shard_is_lost(
+    run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch, shard: int
+) -> None:
+    monkeypatch.setattr(stage, "SHARD_RECORDS", 2)
+    write_pairs(run.store, church_pairs())
+    images = render(run, model=model).images
+    lost = images.shard(shard).rename(run.store.root / "lost")
+    encoder: Any = SimpleNamespace(weights_hash="0")
+    for measure in (
+        lambda: filter_images(run, judge=ScriptedJudge(ANSWERS)),
+        lambda: measure_clip_scores(images, encoder),
+        lambda: render(run, model=model),
+    ):
+        with pytest.raises(StoreCorrupt, match=rf"shard-0000{shard}\.parquet is missing: restore it"):
+            measure()
+    lost.rename(images.shard(shard))
+    filter_images(run, judge=ScriptedJudge(ANSWERS))
+    assert [row.reason for row in run.current(ACCEPTANCE).records(Acceptance)] == REASONS
 
 
 def test_no_dataset_is_made_of_images_that_obey_control_tokens(run: ConceptRun, model: str) -> None:

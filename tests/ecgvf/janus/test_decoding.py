@@ -1,12 +1,15 @@
 """Rendering is `transformers`' own generation, only faster, and each image has its own noise."""
 
 import copy
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -246,19 +249,29 @@ def test_the_step_for_a_cuda_graph_computes_what_the_eager_step_does(
     assert (render(tiny_janus).vq_ids == expected).all()
 
 
-def test_the_graphs_of_a_batch_share_their_memory_and_all_graphs_one_stream(
-    tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With fakes of CUDA's classes, which replay nothing."""
-    streams: list[torch.device] = []
-    pools: list[int] = []
+@dataclass
+class FakeCUDA:
+    """CUDA's classes as far as ``Decoder`` uses them, which replay nothing."""
+
+    current: torch.device = field(default_factory=lambda: torch.device("cuda:1"))
+    """The current device: another than the model's."""
+    streams: list[torch.device] = field(default_factory=list)
+    """Those that were made."""
+    pools: list[int] = field(default_factory=list)
+    """That of each captured graph."""
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCUDA:
+    cuda = FakeCUDA()
 
     class Stream:
         def __init__(self, device: torch.device) -> None:
-            streams.append(device)
+            self.device = device
+            cuda.streams.append(device)
 
-        def wait_stream(self, _: object) -> None:
-            pass
+        def wait_stream(self, current: SimpleNamespace) -> None:
+            assert current.device == self.device
 
     class Graph:
         def pool(self) -> int:
@@ -267,27 +280,65 @@ def test_the_graphs_of_a_batch_share_their_memory_and_all_graphs_one_stream(
         def replay(self) -> None:
             pass
 
-    def capture(graph: Graph, pool: int | None) -> AbstractContextManager[None]:
-        graph.own = len(pools) if pool is None else pool
-        pools.append(graph.own)
+    @contextmanager
+    def device(chosen: torch.device) -> Iterator[None]:
+        cuda.current, before = chosen, cuda.current
+        yield
+        cuda.current = before
+
+    def capture(graph: Graph, pool: int | None, stream: Stream) -> AbstractContextManager[None]:
+        assert cuda.current == stream.device
+        graph.own = len(cuda.pools) if pool is None else pool
+        cuda.pools.append(graph.own)
         return nullcontext()
 
     monkeypatch.setattr(decoder, "CAPTURED_LENGTH", 8)
-    monkeypatch.setattr(decoder, "_warm_up_stream", cache(decoder._warm_up_stream.__wrapped__))
+    monkeypatch.setattr(decoder, "_capture_stream", cache(decoder._capture_stream.__wrapped__))
     monkeypatch.setattr(Decoder, "_eager_step", Decoder._captured_step)
-    default = Stream(torch.device("cpu"))
     for name, fake in {
         "Stream": Stream,
-        "current_stream": lambda: default,
+        "current_stream": lambda: SimpleNamespace(device=cuda.current, wait_stream=lambda _: None),
+        "device": device,
         "stream": nullcontext,
         "CUDAGraph": Graph,
         "graph": capture,
     }.items():
         monkeypatch.setattr(torch.cuda, name, fake)
+    return cuda
+
+
+def test_the_graphs_of_a_batch_share_their_memory_and_all_graphs_one_stream_on_the_models_device(
+    tiny_janus: JanusModel, fake_cuda: FakeCUDA
+) -> None:
     render(tiny_janus)
+    pools = fake_cuda.pools
     batches = sorted(set(pools))
     assert len(batches) == 2 and pools == sorted(pools) and min(map(pools.count, batches)) > 1
-    assert streams == [torch.device("cpu")] * 2  # the default one, and that of the graphs
+    assert fake_cuda.streams == [tiny_janus.device]
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_the_memory_of_a_batch_is_free_when_it_is_done(
+    tiny_janus: JanusModel, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, captured: bool
+) -> None:
+    """Without the garbage collector, which does not know that a GPU's memory runs out."""
+    if captured:
+        request.getfixturevalue("fake_cuda")
+    decoders: list[weakref.ref[Decoder]] = []
+
+    def create(*arguments: Any) -> Decoder:
+        assert not any(reference() for reference in decoders), "still in memory"
+        created = Decoder(*arguments)
+        decoders.append(weakref.ref(created))
+        return created
+
+    monkeypatch.setattr(decoding, "Decoder", create)
+    gc.disable()
+    try:
+        render(tiny_janus)
+        assert len(decoders) == 2 and decoders[-1]() is None
+    finally:
+        gc.enable()
 
 
 def test_a_step_that_cannot_be_captured_is_computed_eagerly(

@@ -298,10 +298,13 @@ def test_interrupted_run_resumes_to_the_same_bytes(whole: ConceptRun, run: Conce
     assert shards(run) == shards(whole)
 
 
-def test_shard_changed_by_hand_is_an_error(run: ConceptRun) -> None:
+def test_a_shard_that_was_changed_by_hand_or_lost_is_an_error(run: ConceptRun) -> None:
     stage_set = generate_pairs(run)
     stage_set.shard(0).write_bytes(stage_set.shard(0).read_bytes()[:-1])
     with pytest.raises(StoreCorrupt, match="shard-00000"):
+        generate_pairs(run)
+    stage_set.shard(0).unlink()
+    with pytest.raises(StoreCorrupt, match=r"shard-00000\.parquet is missing"):
         generate_pairs(run)
 
 

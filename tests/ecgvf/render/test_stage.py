@@ -1,5 +1,6 @@
 import threading
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,42 @@ def test_an_image_is_what_its_vq_ids_decode_to(run: ConceptRun, model: str) -> N
     assert row.renderer == janus.fingerprint
     decoded = decode_images(janus, torch.tensor([row.vq_ids]))[0][0]
     assert np.abs(png.decode(row.image).astype(int) - decoded.astype(int)).max() <= 1
+
+
+def test_a_loaded_model_with_other_fields_does_not_render_under_the_same_fingerprint(
+    run: ConceptRun, model: str
+) -> None:
+    write_pairs(run.store, church_pairs(train=1, test=0))
+    janus = load(model)
+    changed: list[dict[str, Any]] = [
+        {"rewrite": str.upper},
+        {"negative_prompt": "church"},
+        {"padding_masked": False},
+        {"suffix_ids": (1,)},
+    ]
+    for fields in changed:
+        with pytest.raises(SettingsError, match=f"has another {next(iter(fields))} than it was loaded with"):
+            render(run, model=replace(janus, **fields))
+    assert not run.sets(IMAGES)
+    assert render(run, model=janus).images.fingerprint == render(run, model=model).images.fingerprint
+
+
+def test_a_set_is_finished_with_a_single_reading_of_its_images(
+    run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = render_pairs(run, [*church_pairs(train=1, test=0), pair("", None)], model)
+    summary = images.summary
+    (images.path / "manifest.json").unlink()
+    read_bytes, read = Path.read_bytes, list[Path]()
+
+    def recording(self: Path) -> bytes:
+        read.append(self)
+        return read_bytes(self)
+
+    monkeypatch.setattr(Path, "read_bytes", recording)
+    finish_images(images)
+    assert read.count(images.shard(0)) == 1
+    assert images.summary == summary and (summary["pictures"], summary["failed"]) == (3, 1)
 
 
 def test_an_image_does_not_depend_on_the_other_records(tmp_path: Path, model: str) -> None:

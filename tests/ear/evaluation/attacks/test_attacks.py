@@ -67,6 +67,28 @@ def test_an_interrupted_attack_ends_with_the_same_bytes(attacker: Attacker, kind
         assert shard.read_bytes() == (interrupted / shard.name).read_bytes()
 
 
+@pytest.mark.parametrize("kind", OPTIMISED)
+def test_an_attack_whose_first_steps_are_taken_again_ends_with_the_same_losses(
+    attacker: Attacker, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    """Another process records other circumstances before the first shard is written."""
+    _, whole = attacker.fit(kind, 3)
+    attack: Any = KINDS[kind]
+    step, steps = attack.step, list[int]()
+
+    def counting(self: Any, number: int) -> float:
+        steps.append(number)
+        if len(steps) == 1:
+            [header] = (attacker.root / "raced").rglob("settings.json")
+            header.write_text(header.read_text().replace('"threads":', '"another": 1, "threads":'))
+        return float(step(self, number))
+
+    monkeypatch.setattr(attack, "step", counting)
+    _, raced = attacker.fit(kind, 3, "raced")
+    assert steps == [0, 0, 1, 2]
+    assert logged_losses(raced) == logged_losses(whole)
+
+
 @pytest.mark.parametrize("kind", ["soft-prompt", "relearning"])
 def test_gradient_steps_make_the_examples_more_likely(attacker: Attacker, kind: Kind) -> None:
     losses = logged_losses(attacker.fit(kind, 24)[1])
