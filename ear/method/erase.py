@@ -103,7 +103,8 @@ def erase(
             f"recipe {recipe.name}: the released loop trains in a single process, not in {group.count}: start it "
             "without a launcher"
         )
-    pairs = training_pairs(dataset, model, resolved.stated.pairs)
+    with group.main_process_first():
+        pairs = training_pairs(store, dataset, model, resolved.stated.pairs)
     report_pairs(datasets, recipe.pairs)
     # With a shipped or exported dataset, the store may have no last concept yet.
     store.remember_first(concept.name.split("+")[0])
