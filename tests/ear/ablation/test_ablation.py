@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +211,7 @@ def test_another_compute_dtype_is_another_variant(
     """A CPU without AVX-512 trains a recipe of mixed precision in float32."""
     files, found = set(), []
     for capability in ("AVX512", "AVX2"):
-        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", partial(str, capability))
         changed = replace(ablation, base=base)
         files.add(changed.file(variants("order", base)[0]))
         found.append(changed._facts["compute_dtype"])
