@@ -64,7 +64,7 @@ class Trainings:
     def seconds(self, recipe: Recipe, pairs: int) -> float:
         """Of one training on the first ``pairs`` pairs."""
         resolved = resolve(replace(recipe, pairs=pairs), [self.dataset], self.model)
-        chosen = training_pairs(self.dataset, self.model, pairs)
+        chosen = training_pairs(self.store, self.dataset, self.model, pairs)
         rehearsal = rehearsal_set(self.store, self.model, self.dataset, recipe) if recipe.retention else None
         sampling = self.dataset.sampling
         started = time.perf_counter()

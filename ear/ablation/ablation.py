@@ -18,6 +18,7 @@ from ear.evaluation.evaluation import evaluation_prompts
 from ear.evaluation.judges import EvaluationJudges, open_judges
 from ear.evaluation.outcomes import Outcome, selected
 from ear.method.erase import erase, resolve
+from ear.method.precision import compute_dtype, fallback_dtype
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.recipes import RECIPES
 from ear.method.rounds import count_windows, most_steps
@@ -143,6 +144,7 @@ class Ablation:
             "concept": self.dataset.concept.name,
             "model": self.model.name,
             "base": base_name(self.base),
+            "compute_dtype": compute_dtype(self.base, self.model),
             "split": self.settings.split,
             "judge": self._judges.concept_judge,
         }
@@ -162,6 +164,7 @@ class Ablation:
             "variant": asdict(variant) | {"options": dict(variant.options)},
             "settings": {**measuring, "counts": [self.settings.concept_count, self.settings.retained_count]},
             "seeds": list(self.seeds),
+            **fallback_dtype(self.base, self.model),
         }
         return self.folder / "variants" / f"{variant.factor}-{fingerprint(settings)}.json"
 

@@ -18,7 +18,7 @@ def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
     """Raise ``DatasetError`` unless all evaluations are of one concept, split, model and judge, of the same files of
     dataset, model and judges, with the same prompts, seeds, sampling and questions."""
     first = evaluations[0]
-    known = {outcome.task for outcome in selected(first.outcomes, "after")}
+    known = _tasks(first)
     for name, evaluation in zip(names[1:], evaluations[1:], strict=True):
         for what in ("concept", "split", "model", "judge"):
             expected, found = getattr(first, what), getattr(evaluation, what)
@@ -34,16 +34,21 @@ def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
                     f"measure all with one {what}"
                 )
         _same_fidelity(first, evaluation, names[0], name)
-        other = {outcome.task for outcome in selected(evaluation.outcomes, "after")}
-        if difference := sorted(known ^ other):
-            identity, seed, guidance, temperature = difference[0]
+        if difference := sorted(known ^ _tasks(evaluation)):
+            (identity, seed, guidance, temperature), prompt = difference[0]
             where = "lacks" if difference[0] in known else "has also"
             raise DatasetError(
                 f"{name} has outcomes of other prompts or seeds than {names[0]}: it {where} {identity!r} with seed "
-                f"{seed}, guidance {guidance:g} and temperature {temperature:g}; measure all with equal options"
+                f"{seed}, guidance {guidance:g} and temperature {temperature:g}, the prompt {prompt!r}; measure all "
+                "with equal options"
             )
         _same_judges(first, evaluation, names[0], name)
         _same_questions(first, evaluation, names[0], name)
+
+
+def _tasks(evaluation: Evaluation) -> set[tuple[tuple[str, int, float, float], str]]:
+    """(task, prompt) of each outcome after erasing: the id of a retained concept's prompt does not depend on it."""
+    return {(outcome.task, outcome.prompt) for outcome in selected(evaluation.outcomes, "after")}
 
 
 def _same_judges(first: Evaluation, second: Evaluation, name: str, other: str) -> None:

@@ -235,9 +235,11 @@ class PhotographJudges(EvaluationJudges):
         if not rows or self._clip is None:
             return cosines
         encoded = self._clip.encode_images(images[rows])
-        for row, image in zip(rows, encoded, strict=True):
-            texts = self._clip.encode_texts([str(prompts[row].surrogate_prompt), str(prompts[row].target_prompt)])
-            surrogate, target = (texts @ image).tolist()
+        texts = self._clip.encode_texts(
+            [str(text) for row in rows for text in (prompts[row].surrogate_prompt, prompts[row].target_prompt)]
+        )
+        found = (texts.unflatten(0, (-1, 2)) @ encoded[..., None]).squeeze(-1).tolist()
+        for row, (surrogate, target) in zip(rows, found, strict=True):
             if not (math.isfinite(surrogate) and math.isfinite(target)):
                 raise JudgeError(f"CLIP returned NaN or infinity for the image of {prompts[row].prompt!r}")
             cosines[row] = surrogate, target

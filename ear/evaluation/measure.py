@@ -25,7 +25,7 @@ from ear.method.precision import training_dtype
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.files import JSON
 from ecgvf.core.png import decode
-from ecgvf.core.records import to_table
+from ecgvf.core.records import from_table, to_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.stage_set import StageSet
@@ -178,7 +178,8 @@ class Measurement:
             circumstances={"threads": torch.get_num_threads(), "device": self.model.device.type},
         )
         stage_set.finish({"outcomes": len(prompts)}, current=False)
-        return stage_set.records(Outcome), images
+        # A shard at a time: images are large, and a table of all would double them.
+        return [outcome for table in stage_set.tables() for outcome in from_table(Outcome, table)], images
 
     def tuned_images(
         self, prompts: Sequence[EvaluationPrompt], sampling: Sampling, attack: FittedAttack | None

@@ -227,11 +227,13 @@ def selected(
 def paired(before: Sequence[Outcome], after: Sequence[Outcome]) -> list[tuple[Outcome, Outcome]]:
     """(before, after) of the same prompt, seed and sampling, in the order of ``after``.
 
-    ``after`` may hold several adapters' outcomes of one task. Raises ``DatasetError`` if one has no ``before``.
+    ``before`` may be the ceiling, of surrogate prompts. ``after`` may hold several adapters' outcomes of one task.
+    Raises ``DatasetError`` if one has no ``before``.
     """
     by_task = {outcome.task: outcome for outcome in before}
     for outcome in after:
-        if outcome.task not in by_task:
+        found = by_task.get(outcome.task)
+        if found is None or (found.condition != "ceiling" and found.prompt != outcome.prompt):
             raise DatasetError(
                 f"no outcome of {outcome.id!r} with seed {outcome.seed} before erasing: these are outcomes of other "
                 "prompts or seeds, so measure both with equal options"

@@ -263,7 +263,7 @@ def attack_outcomes(
 
     The oracle is also attacked for the absent concept, with prompts and examples of that concept.
     """
-    pairs = training_pairs(measurement.dataset, measurement.model, EXAMPLES)
+    pairs = training_pairs(measurement.store, measurement.dataset, measurement.model, EXAMPLES)
     examples = [Example(pair.target, pair.target_ids) for pair in pairs]
     concept = measurement.dataset.concept.name
     outcomes = []

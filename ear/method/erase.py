@@ -16,7 +16,7 @@ from ear.method.lora import LORA_FILE
 from ear.method.loss_plot import plot_losses
 from ear.method.pairs import TrainingPair, report_pairs, training_pairs
 from ear.method.parallel import ProcessGroup, process_group
-from ear.method.precision import compute_dtype, computes_in_bfloat16
+from ear.method.precision import compute_dtype, fallback_dtype
 from ear.method.progress import TrainingProgress
 from ear.method.prompt_recipes import write_prompt_adapter
 from ear.method.recipe import Recipe, ResolvedRecipe
@@ -103,15 +103,15 @@ def erase(
             f"recipe {recipe.name}: the released loop trains in a single process, not in {group.count}: start it "
             "without a launcher"
         )
-    pairs = training_pairs(dataset, model, resolved.stated.pairs)
+    with group.main_process_first():
+        pairs = training_pairs(store, dataset, model, resolved.stated.pairs)
     report_pairs(datasets, recipe.pairs)
     # With a shipped or exported dataset, the store may have no last concept yet.
     store.remember_first(concept.name.split("+")[0])
     settings = adapter_settings(
         concept, dataset.fingerprint, model, dataset.sampling, dtype=model.dtype_name, **resolved.settings()
     )
-    if recipe.mixed_precision == "bf16" and not computes_in_bfloat16(recipe, model.device, model.dtype):
-        settings |= {"compute_dtype": compute_dtype(recipe, model)}  # another adapter than the recipe's
+    settings |= fallback_dtype(recipe, model)
     runs = [open_run(ConceptRun(store, concept), recipe.name, settings, seed) for seed in seeds]
     erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watchers, group)
     with device_errors(model.device, "train", _less_memory(recipe)):

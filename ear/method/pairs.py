@@ -1,8 +1,9 @@
 """The training pairs of a dataset, with the image tokens of both images as trajectories."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -10,8 +11,22 @@ from ear.method.recipe import Trajectory
 from ecgvf.core import console
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
-from ecgvf.janus import JanusModel, render_images
+from ecgvf.core.run import ConceptRun
+from ecgvf.core.stage_set import Stage
+from ecgvf.core.store import Store
+from ecgvf.janus import JanusModel
 from ecgvf.pairs.checks import contains
+from ecgvf.render import RenderedImage, fill_with_images, refuse_failures
+
+STAGE = Stage("trajectories", "ear train")
+SHARD = 64
+SCHEMA = pa.schema(
+    [
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("vq_ids", pa.list_(pa.uint16()), nullable=False),
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +50,13 @@ class TrainingPair:
         }[which]
 
 
-def training_pairs(dataset: Dataset, model: JanusModel, limit: int) -> list[TrainingPair]:
+def training_pairs(store: Store, dataset: Dataset, model: JanusModel, limit: int) -> list[TrainingPair]:
     """The first ``limit`` accepted pairs with their image tokens, which are rendered again if the dataset lacks them.
 
-    Raises ``DatasetError`` as ``training_records`` does.
+    Raises ``DatasetError`` as ``training_records`` and ``image_tokens`` do.
     """
     records = training_records(dataset, model, limit)
-    vq_ids = iter(image_tokens(dataset, model, records))
+    vq_ids = iter(image_tokens(store, dataset, model, records))
     return [
         TrainingPair(record.pair.record_id, record.pair.target, str(record.pair.surrogate), next(vq_ids), next(vq_ids))
         for record in records
@@ -78,29 +93,57 @@ def accepted_pairs(dataset: Dataset, limit: int) -> Sequence[AcceptedRecord]:
     return records
 
 
-def image_tokens(dataset: Dataset, model: JanusModel, records: Sequence[AcceptedRecord]) -> list[Tensor]:
+def image_tokens(store: Store, dataset: Dataset, model: JanusModel, records: Sequence[AcceptedRecord]) -> list[Tensor]:
     """The image tokens, int64 [T] each, of each record's target and, if it has one, its surrogate, in order.
 
-    Tokens that the dataset lacks are rendered again.
+    Tokens that the dataset lacks are rendered again, into ``store``. Raises ``DatasetError`` for a prompt that cannot
+    be rendered.
     """
     prompts = {record.pair.record_id: dict(record.pair.prompts()) for record in records}
     renderings = [each for record in records for each in (record.target, record.surrogate) if each is not None]
-    missing = [rendering for rendering in renderings if not rendering.vq_ids]
-    rendered: dict[tuple[str, str], Tensor] = {}
-    if missing:
-        console.note(f"the dataset has no image tokens of {console.counted(len(missing), 'image')}, rendered again")
-        images = render_images(
-            model,
-            [prompts[rendering.record_id][rendering.role] for rendering in missing],
-            [rendering.seed for rendering in missing],
-            dataset.sampling,
-        )
-        for rendering, vq_ids in zip(missing, images.vq_ids, strict=True):
-            rendered[rendering.record_id, rendering.role] = torch.from_numpy(vq_ids)
-    return [
-        torch.tensor(each.vq_ids, dtype=torch.int64) if each.vq_ids else rendered[each.record_id, each.role]
-        for each in renderings
-    ]
+    missing = [_Task(prompts[each.record_id][each.role], each.seed) for each in renderings if not each.vq_ids]
+    rendered = iter(_rendered(store, dataset, model, missing) if missing else [])
+    return [torch.tensor(each.vq_ids or next(rendered), dtype=torch.int64) for each in renderings]
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    prompt: str
+    seed: int
+
+
+def _rendered(store: Store, dataset: Dataset, model: JanusModel, tasks: Sequence[_Task]) -> list[list[int]]:
+    """Render ``tasks`` into a set of the store, unless it has them; returns the image tokens."""
+    settings = {
+        "model": model.fingerprint,
+        "dtype": model.dtype_name,
+        "sampling": asdict(dataset.sampling),
+        "images": [[task.prompt, task.seed] for task in tasks],
+    }
+    stage_set = ConceptRun(store, dataset.concept).stage_set(STAGE, settings)
+    if not stage_set.finished:
+        console.note(f"the dataset has no image tokens of {console.counted(len(tasks), 'image')}, rendered again")
+    fill_with_images(
+        stage_set,
+        [tasks[start : start + SHARD] for start in range(0, len(tasks), SHARD)],
+        model,
+        dataset.sampling,
+        _table,
+        description="rendering image tokens",
+    )
+    stage_set.finish({"pictures": len(tasks)}, current=False)
+    vq_ids: list[list[int]] = stage_set.read()["vq_ids"].to_pylist()
+    return vq_ids
+
+
+def _table(tasks: Sequence[_Task], images: Sequence[RenderedImage]) -> pa.Table:
+    refuse_failures(tasks, images)
+    columns = {
+        "prompt": [task.prompt for task in tasks],
+        "seed": [task.seed for task in tasks],
+        "vq_ids": [image.vq_ids for image in images],
+    }
+    return pa.table(columns, schema=SCHEMA)
 
 
 def report_pairs(datasets: Sequence[Dataset], limit: int) -> None:

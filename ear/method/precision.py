@@ -31,6 +31,14 @@ def compute_dtype(recipe: Recipe, model: JanusModel, device: torch.device | None
     return "bfloat16" if bfloat16 else model.dtype_name
 
 
+def fallback_dtype(recipe: Recipe, model: JanusModel) -> dict[str, str]:
+    """``{"compute_dtype": …}`` if a recipe in bfloat16 computes in another dtype on the model's device, and so trains
+    other weights than elsewhere: a part of settings. Otherwise empty."""
+    if recipe.mixed_precision != "bf16" or computes_in_bfloat16(recipe, model.device, model.dtype):
+        return {}
+    return {"compute_dtype": compute_dtype(recipe, model)}
+
+
 def training_dtype(facts: Mapping[str, Any]) -> str | None:
     """``compute_dtype`` of the training of an adapter with these ``facts``; None if it was not trained here."""
     if "window" not in facts:  # images, a whole model, imported weights, or a recipe of prompts

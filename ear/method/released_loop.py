@@ -54,7 +54,7 @@ class PublishedSteps:
                 value = losses.item()
                 step = not value <= self.resolved.threshold(length)  # a NaN loss must not pass for erased
                 if step:
-                    state.step(losses, recipe.learning_rate)
+                    state.step(losses, recipe.learning_rate, value)
                 state.log.add(pair.record_id, ends[position], value, step)
                 self.watch(state)
                 if state.finished(recipe):

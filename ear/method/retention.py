@@ -95,7 +95,7 @@ def rehearsal_set(
     selected = rehearsal_prompts(dataset, recipe.rehearsed, recipe.rehearsed_concepts)
     chosen = [(concept.name, prompt) for concept, prompt in selected]
     if dataset.retain is not None and _has_images(dataset):
-        prompts, vq_ids = _accepted(model, dataset, dataset.retain, chosen)
+        prompts, vq_ids = _accepted(store, model, dataset, dataset.retain, chosen)
     else:
         prompts, vq_ids = _rendered(store, model, dataset, chosen)
     if recipe.rehearsed_words:
@@ -141,12 +141,16 @@ def _noise(scale: float, indices: Sequence[int]) -> PromptNoise | None:
 
 
 def _accepted(
-    model: JanusModel, dataset: Dataset, records: Sequence[AcceptedRecord], chosen: Sequence[tuple[str, str]]
+    store: Store,
+    model: JanusModel,
+    dataset: Dataset,
+    records: Sequence[AcceptedRecord],
+    chosen: Sequence[tuple[str, str]],
 ) -> tuple[list[str], Tensor]:
     """The distinct ``chosen`` (concept, prompt), and the image tokens of their records, int64 [N, T]."""
     by_prompt = {(record.pair.retained_concept, record.pair.target): record for record in records}
     found = [by_prompt[each] for each in dict.fromkeys(chosen)]
-    tokens = image_tokens(dataset, model, found)
+    tokens = image_tokens(store, dataset, model, found)
     none = torch.empty(0, model.image_tokens, dtype=torch.int64)
     return [record.pair.target for record in found], torch.stack(tokens) if tokens else none
 

@@ -1,5 +1,6 @@
 """Everything that changes while training."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -51,11 +52,12 @@ class TrainingState:
         generator = torch.Generator(model.device).manual_seed(PUBLISHED_SEED)
         return cls(adapter, optimizer, generator, computes_in_bfloat16(recipe, model.device, model.dtype), group)
 
-    def step(self, loss: torch.Tensor, learning_rate: float) -> None:
-        """Take a step of Adam on this process's share of the loss. Raises ``RecipeError`` if the loss is not finite."""
-        whole = loss.detach().clone()
-        self.group.sum_([whole])
-        if not torch.isfinite(whole):
+    def step(self, loss: torch.Tensor, learning_rate: float, value: float) -> None:
+        """Take a step of Adam on this process's share of the loss.
+
+        Raises ``RecipeError`` unless ``value``, of the loss of all processes, is finite.
+        """
+        if not math.isfinite(value):
             raise self.divergence_error("the loss", learning_rate)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = learning_rate

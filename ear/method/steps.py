@@ -124,7 +124,7 @@ class WindowSteps:
             retained = self._summed(retention_loss)
             # Both terms count per position: a window of L losses weighs as much as L rehearsed positions.
             loss = loss + recipe.retention * len(window) * retention_loss
-        state.step(loss, recipe.learning_rate * self._learning_rate_factor())
+        state.step(loss, recipe.learning_rate * self._learning_rate_factor(), value + (retained or 0.0))
         return value, True, retained
 
     def _learning_rate_factor(self) -> float:

@@ -56,7 +56,7 @@ def test_an_export_and_each_of_its_files_are_datasets(store: Store, tmp_path: Pa
     whole, _ = find_dataset(store, str(out))
     assert rows(whole) == rows(find_dataset(store, "ecgvf/church")[0])
     assert whole.concept == store.concept() and whole.judge == "nano-object-a" and whole.sampling.guidance == 2.0
-    assert len(training_pairs(whole, tiny, 50)) == 3
+    assert len(training_pairs(store, whole, tiny, 50)) == 3
     part, _ = find_dataset(store, str(out / exported.paths[0]))
     assert (len(part.train), len(part.validation), len(part.test)) == (3, 0, 0)
     assert (len(whole.validation), len(whole.test)) == (2, 2)

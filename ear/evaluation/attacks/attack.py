@@ -73,6 +73,9 @@ class Attack:
 class OptimisedAttack(Attack, ABC):
     """An attack that spends its budget step by step."""
 
+    shards: ClassVar[int] = 8
+    """Most shards that keep its steps: each has the whole state."""
+
     @abstractmethod
     def step(self, number: int) -> float:
         """Take step ``number``, from 0; returns its loss in nats per image token."""
@@ -83,7 +86,7 @@ class OptimisedAttack(Attack, ABC):
 
     @abstractmethod
     def restore(self, state: dict[str, Any]) -> None:
-        """Resume from what ``state`` returned."""
+        """Resume from what ``state`` returned, on the CPU."""
 
 
 class GradientAttack(OptimisedAttack):

@@ -24,8 +24,6 @@ from ecgvf.janus import JanusModel, num_threads
 from ecgvf.render.batches import ImageTask
 
 STAGE = Stage("attacks", "ear attack")
-SHARDS = 8
-"""Most shards of an attack: each has the whole state."""
 SCHEMA = pa.schema(
     [
         pa.field("step", pa.int64(), nullable=False),
@@ -97,7 +95,7 @@ def fit(
 
 
 def _take_steps(stage_set: StageSet, attack: OptimisedAttack, steps: int, description: str) -> None:
-    size = -(-steps // SHARDS)
+    size = -(-steps // attack.shards)
     if done := len(stage_set.shards()):
         _restore(attack, stage_set.read_shard(done - 1)["state"][-1].as_py())
     first = _saved(attack.state())
@@ -129,7 +127,7 @@ def _saved(state: dict[str, Any]) -> bytes:
 
 
 def _restore(attack: OptimisedAttack, state: bytes) -> None:
-    attack.restore(torch.load(io.BytesIO(state), map_location=attack.model.device, weights_only=True))
+    attack.restore(torch.load(io.BytesIO(state), map_location="cpu", weights_only=True))
 
 
 def _digest(examples: Sequence[Example]) -> str:

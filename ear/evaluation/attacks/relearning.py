@@ -26,6 +26,7 @@ class Relearning(GradientAttack):
     default_budget = 16
     examples_used = 8
     batch_size = BATCH
+    shards = 2  # the state is three times its weights
     settings: ClassVar[dict[str, Any]] = {"rank": RANK, "batch": BATCH, "learning_rate": LEARNING_RATE}
 
     def __init__(self, model: JanusModel, examples: Sequence[Example], seed: int) -> None:

@@ -70,9 +70,7 @@ class TokenSearch(OptimisedAttack):
         return {"best": self._best, "loss": self._loss, "proposed": self._proposed}
 
     def restore(self, state: dict[str, Any]) -> None:
-        # Indices stay on the CPU, wherever the model is.
-        self._best, self._proposed = state["best"].cpu(), state["proposed"].cpu()
-        self._loss = float(state["loss"])
+        self._best, self._proposed, self._loss = state["best"], state["proposed"], state["loss"]
 
     def active(self, model: JanusModel) -> AbstractContextManager[JanusModel]:
         return nullcontext(_with_suffix(model, self._text(self._best)))

@@ -4,12 +4,14 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from ear.ablation import Ablation, ablate, base_name
 from ear.ablation.ablation import COMMAND, MOST_WINDOWS, NOT_MEASURED
@@ -200,6 +202,23 @@ def test_another_dtype_or_judge_is_another_variant(ablation: Ablation, monkeypat
     assert len(files) == 3
 
 
+@pytest.mark.parametrize(
+    ("base", "dtypes"), [(PAPER, ["float32"] * 2), (ON_POLICY, ["bfloat16", "float32"])], ids=lambda value: str(value)
+)
+def test_another_compute_dtype_is_another_variant(
+    base: Recipe, dtypes: list[str], ablation: Ablation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CPU without AVX-512 trains a recipe of mixed precision in float32."""
+    files, found = set(), []
+    for capability in ("AVX512", "AVX2"):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", partial(str, capability))
+        changed = replace(ablation, base=base)
+        files.add(changed.file(variants("order", base)[0]))
+        found.append(changed._facts["compute_dtype"])
+    assert found == dtypes
+    assert len(files) == len(set(dtypes))
+
+
 def test_a_judge_object_is_known_again_by_its_settings(ablation: Ablation, monkeypatch: pytest.MonkeyPatch) -> None:
     variant = variants("order", BASE)[0]
     first, again = (replace(ablation, settings=replace(SMALL, judge=AgreeingJudge())).file(variant) for _ in range(2))
@@ -234,7 +253,10 @@ def test_a_figure_without_an_interval_or_a_value_is_printed_as_such(
         ("on-policy-unrehearsed", ON_POLICY.with_options({"retention": 0.0})),
     ],
 )
-def test_make_ablations_goes_on_from_the_committed_variants(folder: str, base: Recipe, tmp_path: Path) -> None:
+def test_make_ablations_goes_on_from_the_committed_variants(
+    folder: str, base: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")  # as of the CPU that trained them
     committed = sorted((COMMITTED / folder / "variants").glob("*.json"))
     store, model = Store(tmp_path), load("janus-nano")
     dataset = find_dataset(store, "ecgvf/church")[0]  # the one that ships

@@ -214,6 +214,7 @@ def changed(first: Evaluation, **values: object) -> Evaluation:
         (changed(of(1), id="other"), "b has outcomes of other prompts or seeds than a: it has also 'other' with seed"),
         (changed(of(1), seed=3), "b has outcomes of other prompts or seeds than a: it .* 'record-15' with seed"),
         (changed(of(1), guidance=2.0), "b has outcomes of other prompts or seeds than a: .*guidance 1.25"),
+        (changed(of(1), prompt="a church"), "b has outcomes of other prompts or seeds than a: .* the prompt 'a church"),
         (replace(of(1), outcomes=of(1).outcomes[:-2]), "b .*: it lacks 'castle/7' with seed .* with equal options"),
         (replace(of(1), concept="castle"), "b has another concept than a, castle instead of church: compare"),
         (replace(of(1), split="test"), "b has another split than a, test instead of validation: compare"),

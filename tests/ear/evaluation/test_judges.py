@@ -56,6 +56,10 @@ def test_clip_compares_an_image_with_both_prompts(
     encoder = clip.Encoder()
     expected = encoder.encode_texts([str(PAIR.surrogate_prompt), PAIR.prompt]) @ encoder.encode_images(IMAGES[:1])[0]
     assert list(with_pair) == pytest.approx(expected.tolist(), abs=1e-6)
+    other = replace(PAIR, surrogate_prompt="a castle by the clean wall, at dawn")
+    both = judges.clip_cosines([PAIR, other], IMAGES)
+    expected = encoder.encode_texts([str(other.surrogate_prompt), PAIR.prompt]) @ encoder.encode_images(IMAGES)[1]
+    assert both == [pytest.approx(with_pair, abs=1e-6), pytest.approx(tuple(expected.tolist()), abs=1e-6)]
     assert judges.clip_cosines([PAIR], IMAGES[:1]) == judges.clip_cosines([replace(PAIR, prompt="a hotel")], IMAGES[:1])
     assert judges.settings([PAIR])[-1] == {"judge": "clip", "judge_hash": encoder.weights_hash}
 

@@ -208,3 +208,9 @@ def test_an_outcome_after_belongs_to_that_before_with_its_prompt_seed_and_sampli
     assert [second for _, second in paired(before, two)] == two
     with pytest.raises(DatasetError, match=r"no outcome of 'record-1' with seed 6 before erasing: .* other prompts or"):
         paired(before, [outcome(1, "after", seed=6)])
+    with pytest.raises(
+        DatasetError, match=r"no outcome of 'record-1' with seed .* before erasing: .* other prompts or"
+    ):
+        paired(before, [outcome(1, "after", prompt="another church")])
+    ceiling, of_ceiling = outcome(1, "ceiling"), outcome(1, "after")
+    assert paired([ceiling], [of_ceiling]) == [(ceiling, of_ceiling)]

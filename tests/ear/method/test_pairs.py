@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,18 +8,20 @@ import pytest
 import torch
 
 from ear.dataset import find_dataset
-from ear.method.pairs import report_pairs, training_pairs
+from ear.method.pairs import STAGE, report_pairs, training_pairs
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
-from ecgvf.janus import JanusModel, load
+from ecgvf.janus import JanusModel, load, render_images
+from ecgvf.janus.decoding import RenderedImages
 from ecgvf.publish.export import export
+from ecgvf.render import batches
 from tools.tiny_janus import build
 
 
-def test_pairs_have_the_image_tokens_of_their_images(dataset: Dataset, tiny: JanusModel) -> None:
-    pairs = training_pairs(dataset, tiny, 50)
+def test_pairs_have_the_image_tokens_of_their_images(store: Store, dataset: Dataset, tiny: JanusModel) -> None:
+    pairs = training_pairs(store, dataset, tiny, 50)
     assert [pair.target for pair in pairs] == [f"a church by lake {number}" for number in range(3)]
     assert [pair.surrogate for pair in pairs] == [f"a hotel by lake {number}" for number in range(3)]
     for pair, record in zip(pairs, dataset.train, strict=True):
@@ -27,33 +30,58 @@ def test_pairs_have_the_image_tokens_of_their_images(dataset: Dataset, tiny: Jan
         assert pair.surrogate_ids.tolist() == list(record.surrogate.vq_ids)
         assert pair.target_ids.dtype == torch.int64
         assert pair.trajectories("both") == [pair.surrogate_ids, pair.target_ids]
-    assert len(training_pairs(dataset, tiny, 2)) == 2
+    assert len(training_pairs(store, dataset, tiny, 2)) == 2
 
 
-def test_images_of_another_model_are_refused(dataset: Dataset, tmp_path: Path) -> None:
+def test_images_of_another_model_are_refused(store: Store, dataset: Dataset, tmp_path: Path) -> None:
     another = load(str(build(tmp_path / "other", seed=1)), device="cpu")
     with pytest.raises(DatasetError, match=r"were rendered by .*`ecgvf render --model"):
-        training_pairs(dataset, another, 50)
+        training_pairs(store, dataset, another, 50)
 
 
-def test_an_empty_dataset_is_refused(dataset: Dataset, tiny: JanusModel) -> None:
+def test_an_empty_dataset_is_refused(store: Store, dataset: Dataset, tiny: JanusModel) -> None:
     with pytest.raises(DatasetError, match="no accepted pair"):
-        training_pairs(replace(dataset, train=()), tiny, 50)
+        training_pairs(store, replace(dataset, train=()), tiny, 50)
 
 
-def test_images_without_tokens_are_rendered_again(
-    dataset: Dataset, tiny: JanusModel, capsys: pytest.CaptureFixture[str]
+def without_tokens(record: AcceptedRecord) -> AcceptedRecord:
+    assert record.surrogate is not None
+    return replace(record, target=replace(record.target, vq_ids=()), surrogate=replace(record.surrogate, vq_ids=()))
+
+
+def test_images_without_tokens_are_rendered_again_once(
+    store: Store,
+    dataset: Dataset,
+    tiny: JanusModel,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def without(record: AcceptedRecord) -> AcceptedRecord:
-        assert record.surrogate is not None
-        return replace(record, target=replace(record.target, vq_ids=()), surrogate=replace(record.surrogate, vq_ids=()))
-
     first, *others = dataset.train
-    found = training_pairs(replace(dataset, train=(without(first), *others)), tiny, 50)
+    partial = replace(dataset, train=(without_tokens(first), *others))
+    found = training_pairs(store, partial, tiny, 50)
     assert "no image tokens of 2 images, rendered again" in " ".join(capsys.readouterr().err.split())
-    for pair, expected in zip(found, training_pairs(dataset, tiny, 50), strict=True):
+    for pair, expected in zip(found, training_pairs(store, dataset, tiny, 50), strict=True):
         assert torch.equal(pair.target_ids, expected.target_ids)
         assert torch.equal(pair.surrogate_ids, expected.surrogate_ids)
+    [kept] = ConceptRun(store, dataset.concept).sets(STAGE)
+    assert kept.circumstances.items() >= {"threads": 1, "batch_size": tiny.default_batch_size()}.items()
+    monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("rendered once more"))
+    again = training_pairs(store, partial, tiny, 50)
+    assert [pair.target_ids.tolist() for pair in again] == [pair.target_ids.tolist() for pair in found]
+    assert capsys.readouterr().err == ""
+
+
+def test_images_that_are_not_finite_are_not_trained_on(
+    store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_finite(*args: Any, **settings: Any) -> RenderedImages:
+        images = render_images(*args, **settings)
+        images.finite[:] = False
+        return images
+
+    monkeypatch.setattr(batches, "render_images", not_finite)
+    with pytest.raises(DatasetError, match=r"prompt 'a church by lake 0' cannot be rendered: .* not finite"):
+        training_pairs(store, replace(dataset, train=tuple(map(without_tokens, dataset.train))), tiny, 50)
 
 
 def test_an_export_without_image_tokens_is_read(
@@ -68,7 +96,7 @@ def test_an_export_without_image_tokens_is_read(
         table = table.set_column(index, table.schema.field(name), empty)
     pq.write_table(table, file)
     published = find_dataset(store, str(tmp_path / "out"))[0]
-    assert {pair.target for pair in training_pairs(published, tiny, 50)} == {
+    assert {pair.target for pair in training_pairs(store, published, tiny, 50)} == {
         record.pair.target for record in dataset.train
     }
 

@@ -386,6 +386,15 @@ def test_an_interrupted_on_policy_run_ends_with_the_same_weights(
     assert same(whole, resumed) and log == resumed_log
 
 
+def test_a_retention_loss_that_is_not_finite_is_one_line(
+    tiny: JanusModel, rehearsal: RehearsalSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RehearsalSet, "loss", lambda *_, **__: torch.tensor(torch.nan, requires_grad=True))
+    recipe = replace(RECIPE, retention=1.0, rehearsed=3, rehearsed_per_step=3)
+    with pytest.raises(RecipeError, match="the loss is not finite after 0 steps"):
+        train(tiny, [pair(1)], resolved(recipe), 0, rehearsal=rehearsal)
+
+
 def test_a_rollout_that_is_not_finite_is_one_line(tiny: JanusModel, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = ImageTokens(torch.zeros(3, 16, dtype=torch.int64), torch.tensor([True, False, True]))
     monkeypatch.setattr(steps, "generate_image_tokens", lambda *_: broken)

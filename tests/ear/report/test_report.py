@@ -60,8 +60,11 @@ def finished(folder: Path, *, unsafe: bool = False, images: bool = True) -> Suit
         replace(each, judges=both("turtle", 0.2)) if each.group == "concept" and each.id == "record-5" else each
         for each in source.outcomes
     ]
-    after = [replace(each, prompt=HOSTILE) if each.id == "record-0" else each for each in after]
-    source = replace(source, outcomes=after)
+    original, after = (
+        [replace(each, prompt=HOSTILE) if each.id == "record-0" else each for each in outcomes]
+        for outcomes in (source.original, after)
+    )
+    source = replace(source, original=original, outcomes=after)
     keep(suite, source)
     write_known_results(suite, "ear suite small.yaml")
     facts: dict[str, Any] = {"church": {"unsafe": unsafe, "paid": None, "stages": []}}

@@ -62,7 +62,7 @@ def test_an_interrupted_attack_ends_with_the_same_bytes(attacker: Attacker, kind
         shard.unlink()
     first = kept.stat().st_mtime_ns
     attacker.fit(kind, 3, "interrupted")
-    assert kept.stat().st_mtime_ns == first and len(lost) == 2
+    assert kept.stat().st_mtime_ns == first and lost
     for shard in whole.glob("*.parquet"):
         assert shard.read_bytes() == (interrupted / shard.name).read_bytes()
 
@@ -87,6 +87,13 @@ def test_an_attack_whose_first_steps_are_taken_again_ends_with_the_same_losses(
     _, raced = attacker.fit(kind, 3, "raced")
     assert steps == [0, 0, 1, 2]
     assert logged_losses(raced) == logged_losses(whole)
+
+
+def test_the_weights_of_relearning_are_written_twice_at_most(attacker: Attacker) -> None:
+    """On a large model they are hundreds of megabytes."""
+    _, folder = attacker.fit("relearning", 5)
+    states = [state for shard in folder.glob("*.parquet") for state in pq.read_table(shard)["state"].to_pylist()]
+    assert len(states) == 5 and len(list(filter(None, states))) == 2
 
 
 @pytest.mark.parametrize("kind", ["soft-prompt", "relearning"])
