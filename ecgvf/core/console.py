@@ -175,7 +175,7 @@ def _usage_errors() -> Iterator[None]:
 
 
 def _without_tilde(word: str) -> str:
-    """``word`` with a folder in place of ``~``, which a shell expands only where a word begins: not in ``--out=~/x``."""
+    """``word`` with a folder in place of ``~``, which a shell expands where a word begins, but not in ``--out=~/x``."""
     option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
     return f"{option}{equals}{expanded(value)}" if value.startswith("~") else word
 
