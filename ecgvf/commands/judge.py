@@ -50,7 +50,7 @@ def judge_images(
     model = renderer_of([*files, *others])
     if about is not None and judging.judge is None and model is None:
         console.note(_default_note(about))
-    judge = create_judge(about, model, judging.judge, judging.options(device))
+    judge = create_judge(about, model, judging.judge, judging.options(), device)
     if model is not None and (warning := domain_warning(judge, model)) is not None:
         console.note(warning)
     if without:
