@@ -119,8 +119,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure the concept and the retained concepts, before and after erasing.
 
-    - ``adapter``: what ``train`` returned, a file, a folder or a run's name; several are stacked. None: the newest in
-      the store for the dataset, else, with a note, for its concept.
+    - ``adapter``: what ``train`` returned, a file, a folder, a run's name or "hub:OWNER/NAME"; several are stacked.
+      None: the newest in the store for the dataset, else, with a note, for its concept.
     - ``prompts_per_concept``: prompts of the concept and of each retained concept (None: 100 and 5).
       ``prompts_per_other``: of each retained concept, if different. ``family``: only retained concepts of this family.
     - ``figures``: "full" adds wordings, guidance, temperature, more seeds, understanding (``questions``: a Parquet

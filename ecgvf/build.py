@@ -7,7 +7,7 @@ later commands read. An interrupted build resumes from its finished sets.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ecgvf.core import console
@@ -140,7 +140,7 @@ def build(
     }
     # Before anything is paid, so that a wrong name or a missing file costs nothing.
     check_renderer(run.concept, model, batch_size)
-    judge = open_judge(run.concept, model, judge, replace(options or JudgeOptions(), device=device))
+    judge = open_judge(run.concept, model, judge, options or JudgeOptions(), device)
     encoder = open_encoder(bounds or Bounds(), device)
     janus = load(model, device=device, dtype=dtype)
 

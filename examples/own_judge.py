@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ecgvf
-from ecgvf.judges import Criterion
-from ecgvf.judges.nano import NanoJudge
+from ecgvf.judges import create_judge
 
-CLASSIFIERS = [NanoJudge(name, Criterion.top1("church")) for name in ("object-a", "object-b")]
+LABELS = ecgvf.JudgeOptions(labels=("church",))
+CLASSIFIERS = [create_judge(None, None, name, LABELS) for name in ("nano-object-a", "nano-object-b")]
 
 
 def church(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """RGB [N, H, W, 3] → the mean probability of "church", [N] in [0, 1]."""
-    scores = [judge.probabilities(images)[:, judge.labels.index("church")] for judge in CLASSIFIERS]
+    scores = [[prediction.score for prediction in judge.predict(images)] for judge in CLASSIFIERS]
     return np.asarray(np.mean(scores, axis=0), np.float32)
 
 

@@ -65,18 +65,23 @@ def in_store(store: "Store", file: Path) -> bool:
 
 
 def results_folder(store: "Store", concept: str, files: Sequence[Path]) -> Path:
-    """Where results about the adapter ``files`` are written: beside the last if the store has it, else in a new folder.
+    """Where results about the adapter ``files`` are written: beside the last if the store has it, else in a new folder
+    of the store, or of the current folder if the store is on object storage.
 
     A folder of the Hub's cache, or a whole model's, stays as it is.
     """
     from ear.method.open_adapter import files_hash
+    from ear.method.oracle import MODEL_FILE
     from ear.method.runs import STAGE
     from ecgvf.core.files import is_remote
 
-    if is_remote(store.root) or in_store(store, files[-1]):
+    if in_store(store, files[-1]) and files[-1].name != MODEL_FILE:
         return files[-1].parent
+    name = f"measured-{files_hash(files)[:8]}"
+    if is_remote(store.root):
+        return Path(name)
     store.create()
-    return store.folder(concept, STAGE.name) / f"measured-{files_hash(files)[:8]}"
+    return store.folder(concept, STAGE.name) / name
 
 
 def print_lines(lines: Sequence[tuple[str, str]]) -> None:

@@ -128,8 +128,8 @@ class EvaluationJudges(ABC):
         options = JudgeOptions()
         if same_labels(self.dataset.judge, name):
             options = JudgeOptions.from_recorded(dict(self.dataset.judge_options))
-        options = replace(options, weights=weights, device=self._device)
-        return create_judge(self.dataset.concept, self.dataset.model, name, options)
+        options = replace(options, weights=weights)
+        return create_judge(self.dataset.concept, self.dataset.model, name, options, self._device)
 
 
 def open_judges(
@@ -207,8 +207,7 @@ class NanoJudges(EvaluationJudges):
 
     def _classifier(self, name: str) -> Classifier:
         if name not in self._loaded:
-            options = JudgeOptions(device=self._device)
-            self._loaded[name] = cast(Classifier, create_judge(None, None, name, options))
+            self._loaded[name] = cast(Classifier, create_judge(None, None, name, None, self._device))
         return self._loaded[name]
 
 

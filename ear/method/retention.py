@@ -5,7 +5,7 @@ rehearsal set once, and the store keeps it, so that every recipe and seed rehear
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 import torch
@@ -197,8 +197,8 @@ def _of_words(
     if not texts:
         return [], torch.empty(0, model.image_tokens, dtype=torch.int64)
     prompts, vq_ids = _rendered(store, model, dataset, [(WORD, text) for text in texts])
-    options = replace(JudgeOptions.from_recorded(dict(dataset.judge_options)), device=str(model.device))
-    judge = create_judge(dataset.concept, dataset.model, dataset.judge, options)
+    options = JudgeOptions.from_recorded(dict(dataset.judge_options))
+    judge = create_judge(dataset.concept, dataset.model, dataset.judge, options, str(model.device))
     present: list[bool] = []
     for start in range(0, len(prompts), JUDGED_BATCH):
         batch = slice(start, start + JUDGED_BATCH)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,19 +59,20 @@ def review_blind(arguments: BlindArguments, reviewer: str, port: int, store: Pat
         if not _print_result(rows, labels):
             raise DatasetError(f"{labels.path} has no label of an image of {rows.path}: omit --json to label them")
         return
-    images = rows.sample(arguments.sample, arguments.seed)
-    labels.check()
-    unsafe = _unsafe({image.concept for image in images}, Store(store))
+    with TemporaryDirectory(prefix="ecgvf-") as folder:
+        images = rows.sample(arguments.sample, arguments.seed, Path(folder))
+        labels.check()
+        unsafe = _unsafe({image.concept for image in images}, Store(store))
 
-    def application(token: str) -> "Starlette":
-        from ecgvf.review.blind import app
+        def application(token: str) -> "Starlette":
+            from ecgvf.review.blind import app
 
-        return app(images, labels, reviewer, token, unsafe)
+            return app(images, labels, reviewer, token, unsafe)
 
-    done = len({image.key for image in images} & labels.read().get(reviewer, {}).keys())
-    of_images = console.counted(len(images), "image")
-    title = f"[bold]{console.escape(str(rows.path))}[/bold]: {done} of {of_images} labelled by {reviewer}"
-    serve_page(title, port, application)
+        done = len({image.key for image in images} & labels.read().get(reviewer, {}).keys())
+        of_images = console.counted(len(images), "image")
+        title = f"[bold]{console.escape(str(rows.path))}[/bold]: {done} of {of_images} labelled by {reviewer}"
+        serve_page(title, port, application)
     if not _print_result(rows, labels):
         console.print(f"No labels in {console.escape(str(labels.path))}.")
 

@@ -55,7 +55,7 @@ def build(
         rounds=rounds,
         writers=_confirm_writers(run, writing, accepted, validation, tests),
         judge=judging.judge,
-        options=judging.options(rendering.device),
+        options=judging.options(),
         bounds=bounding.bounds(),
         **asdict(rendering),
     )

@@ -57,7 +57,7 @@ def filter_pairs(
             raise SettingsError("--compare reads existing verdicts: name them with --sets, and leave other options out")
         _print_comparison(run.concept.name, compare_verdicts(run, _two_sets(sets)))
         return
-    options, bounds = judging.options(device), bounding.bounds()
+    options, bounds = judging.options(), bounding.bounds()
     result = run.filter(
         judge=judging.judge,
         options=options,

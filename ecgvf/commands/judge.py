@@ -50,7 +50,7 @@ def judge_images(
     model = renderer_of([*files, *others])
     if about is not None and judging.judge is None and model is None:
         console.note(_default_note(about))
-    judge = create_judge(about, model, judging.judge, judging.options(device))
+    judge = create_judge(about, model, judging.judge, judging.options(), device)
     if model is not None and (warning := domain_warning(judge, model)) is not None:
         console.note(warning)
     if without:
@@ -93,15 +93,15 @@ def _print_predictions(judge: "Judge", predictions: "Sequence[tuple[Path, Predic
     rows: list[dict[str, Any]] = []
     for file, found in predictions:
         if isinstance(found, str):
-            rows.append({"picture": str(file), "failure": found})
+            rows.append({"image": str(file), "failure": found})
             answer, score, seen = "", "", found
         else:
-            rows.append({"picture": str(file), **asdict(found)})
+            rows.append({"image": str(file), **asdict(found)})
             near = near_miss(criteria(judge), found.top_labels)
             answer = "yes" if found.present else f"no, near miss: {near}" if near is not None else "no"
             score, seen = f"{found.score:.3f}", _labels(found)
         table.add_row(*map(console.escape, (str(file), *((answer, score) if decides else ()), seen)))
-    console.print_result({"judge": judge.name, "weights": judge.weights_hash, "pictures": rows}, table)
+    console.print_result({"judge": judge.name, "weights": judge.weights_hash, "images": rows}, table)
 
 
 def _labels(prediction: "Prediction") -> str:

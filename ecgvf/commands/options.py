@@ -224,7 +224,7 @@ class JudgeArguments:
         str, typer.Option(help="How many of several judges must see the concept: all, any, or majority.")
     ] = "all"
 
-    def options(self, device: str) -> "JudgeOptions":
+    def options(self) -> "JudgeOptions":
         """The options for ``create_judge``."""
         from ecgvf.judges import JudgeOptions
 
@@ -234,7 +234,7 @@ class JudgeArguments:
             options["labels"] = tuple(part.strip() for part in self.labels.split(",") if part.strip())
         for name in ("text", "contrast"):
             options[name] = tuple(options[name]) if options[name] else None
-        return JudgeOptions(**options, device=device)
+        return JudgeOptions(**options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,9 +47,10 @@ def review(
 
 def _review_pairs(run: "Run", reviewer: str, port: int) -> None:
     from ecgvf.filter.acceptance import current_acceptance
-    from ecgvf.filter.decisions import decisions_file
+    from ecgvf.filter.decisions import check_writable, decisions_file
     from ecgvf.review.cases import Cases
 
+    check_writable(run)
     cases = Cases(run)
 
     def application(token: str) -> "Starlette":

@@ -20,7 +20,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from ecgvf.core.errors import EcgvfError
-from ecgvf.core.files import disk_fault
+from ecgvf.core.files import disk_fault, expanded
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -174,13 +174,22 @@ def _usage_errors() -> Iterator[None]:
         raise typer.Exit(failure.exit_code) from failure
 
 
+def _without_tilde(word: str) -> str:
+    """``word`` with a folder in place of ``~``, which a shell expands where a word begins, but not in ``--out=~/x``."""
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{option}{equals}{expanded(value)}" if value.startswith("~") else word
+
+
 class CommandGroup(TyperGroup):
     """Commands that end in one line: exit code 2 on a wrong option, an ``EcgvfError``, a full disk or a path that
-    cannot be used, 130 on Ctrl-C."""
+    cannot be used, 130 on Ctrl-C. In each option ``~`` is the user's folder."""
 
     def make_context(self, *arguments: Any, **extra: Any) -> Any:
         with _usage_errors():
             return super().make_context(*arguments, **extra)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [_without_tilde(word) for word in args])
 
     def invoke(self, ctx: Any) -> Any:
         # The Hub's client logs each of its retries; when it gives up, that becomes one line.

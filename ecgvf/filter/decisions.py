@@ -40,9 +40,14 @@ def decisions_file(run: ConceptRun) -> Path:
     return run.store.folder(run.concept.name, FOLDER) / "decisions.jsonl"
 
 
+def check_writable(run: ConceptRun) -> None:
+    """Raise ``StoreError`` on object storage, where decisions cannot be appended."""
+    require_local(decisions_file(run), "decisions of several reviewers")
+
+
 def append(run: ConceptRun, *, reviewer: str, pictures: str, record_id: str, accepted: bool | None) -> None:
     """Append one decision and flush it to the disk. Raises ``StoreError`` on object storage."""
-    require_local(decisions_file(run), "decisions of several reviewers")
+    check_writable(run)
     decision = Decision(
         time=datetime.now(UTC).isoformat(timespec="milliseconds"),
         reviewer=reviewer,

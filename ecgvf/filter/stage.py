@@ -57,13 +57,13 @@ def filter_images(
     import_pytorch()
     from ecgvf.render import check_renderer, existing_images, rendering_model
 
-    options, bounds = replace(options or JudgeOptions(), device=device), bounds or Bounds()
+    bounds = bounds or Bounds()
     engine = ThisProcess() if model is not None else engine or local_engine(device)
     renderer, images = rendering_model(run, set_id), existing_images(run, set_id)
     if images is None:
         check_renderer(run.concept, model or renderer, None)
     # Before hours of rendering, so that a wrong name or a missing file costs none.
-    opened = OpenJudges(run.concept, renderer, judge, options)
+    opened = OpenJudges(run.concept, renderer, judge, options or JudgeOptions(), device)
     encoder = encoder if encoder is not None else open_encoder(bounds, device)
     pairs = run.current(PAIRS) if set_id is None else run.open(IMAGES, set_id).source(PAIRS)
     opened.retained.settings(sorted(set(_retained_concepts(pairs).values())))
@@ -97,25 +97,27 @@ class OpenJudges:
     Raises ``JudgeError``.
     """
 
-    def __init__(self, concept: Concept, model: str, judge: str | Judge | None, options: JudgeOptions) -> None:
-        self._arguments = (concept, model, judge, options)
+    def __init__(
+        self, concept: Concept, model: str, judge: str | Judge | None, options: JudgeOptions, device: str
+    ) -> None:
+        self._arguments = (concept, model, judge, options, device)
         self.options = options
-        self.judge = open_judge(concept, model, judge, options)
+        self.judge = open_judge(concept, model, judge, options, device)
         photographs = not in_nano_world(model, self.judge.name)
         weights = weights_by_judge(options.weights).get(RETAINED_JUDGE)
-        self.retained = RetainedJudges(self.judge, photographs=photographs, weights=weights, device=options.device)
+        self.retained = RetainedJudges(self.judge, photographs=photographs, weights=weights, device=device)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return OpenJudges, self._arguments
 
 
-def open_judge(concept: Concept, model: str, judge: str | Judge | None, options: JudgeOptions) -> Judge:
+def open_judge(concept: Concept, model: str, judge: str | Judge | None, options: JudgeOptions, device: str) -> Judge:
     """The judge called ``judge`` (None: the default, see ``create_judge``), or ``judge`` itself if it is one.
 
     Raises ``JudgeError`` also if its weights are missing.
     """
     if judge is None or isinstance(judge, str):
-        judge = create_judge(concept, model, judge, options)
+        judge = create_judge(concept, model, judge, options, device)
     judge_settings(judge)  # hashes the weights, which must be there
     return judge
 

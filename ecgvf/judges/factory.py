@@ -63,14 +63,13 @@ class JudgeOptions:
     """For ``clip``: texts that describe something else."""
     combine: str = "all"
     """How several judges decide: "all", "any" or "majority"."""
-    device: str = "auto"
 
     def recorded(self) -> dict[str, Any]:
-        """The options that decide when the concept is seen, as JSON: without weights and device, a machine's own."""
+        """The options that decide when the concept is seen, as JSON: without the weights, a machine's own."""
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
-            if name not in {"weights", "device"} and value != getattr(JudgeOptions(), name)
+            if name != "weights" and value != getattr(JudgeOptions(), name)
         }
 
     @classmethod
@@ -83,9 +82,13 @@ class JudgeOptions:
 
 
 def create_judge(
-    concept: Concept | None, model: str | None, name: str | None = None, options: JudgeOptions | None = None
+    concept: Concept | None,
+    model: str | None,
+    name: str | None = None,
+    options: JudgeOptions | None = None,
+    device: str = "auto",
 ) -> Judge:
-    """Create the judge ``name``, or the default for ``concept`` in images rendered by ``model``.
+    """Create the judge ``name``, or the default for ``concept`` in images rendered by ``model``, on ``device``.
 
     Without a concept and without labels it accepts nothing and only reports what it sees. Raises ``JudgeError`` for an
     unknown name, for an option that the judge does not take, and for a concept that it has no label for.
@@ -94,7 +97,7 @@ def create_judge(
     names = (name if name is not None else default_judge(concept, model)).split("+")
     _validate(names, options)
     weights = _weights(names, options)
-    judges = [_create(name, concept, replace(options, weights=weights.get(name))) for name in names]
+    judges = [_create(name, concept, replace(options, weights=weights.get(name)), device) for name in names]
     return judges[0] if len(judges) == 1 else Ensemble(judges, cast(Combine, options.combine))
 
 
@@ -176,10 +179,10 @@ def _weights(names: list[str], options: JudgeOptions) -> dict[str, str]:
     return weights
 
 
-def _create(name: str, concept: Concept | None, options: JudgeOptions) -> Judge:
+def _create(name: str, concept: Concept | None, options: JudgeOptions, device: str) -> Judge:
     """One judge. Its libraries are imported only here: they take seconds, and most runs need few of them."""
     family, _, model = name.partition(":")
-    weights, device = options.weights, options.device
+    weights = options.weights
     criterion = partial(_criterion, name, concept, options)
     match family:
         case _ if is_nano_judge(family):

@@ -48,8 +48,8 @@ class RetainedJudges:
         own = self.judge.judges if isinstance(self.judge, Ensemble) else [self.judge]
         judges = [judge for judge in own if isinstance(judge, Classifier)]
         if self.photographs and all(judge.name != RETAINED_JUDGE for judge in judges):
-            options = JudgeOptions(weights=self.weights, device=self.device)
-            judges.append(cast(Classifier, create_judge(None, None, RETAINED_JUDGE, options)))
+            options = JudgeOptions(weights=self.weights)
+            judges.append(cast(Classifier, create_judge(None, None, RETAINED_JUDGE, options, self.device)))
         return judges
 
 

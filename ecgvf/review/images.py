@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class BlindImage:
     key: ImageKey
     concept: str
     surrogate: str
-    file: bytes
+    file: Path = field(compare=False)
     """An image file; outcomes have PNG."""
 
 
@@ -69,26 +69,22 @@ class ImageRows:
                 f"{file} has no image, before or after erasing, of a record with a surrogate: export it with its images"
             )
 
-    def sample(self, size: int | None, seed: int) -> list[BlindImage]:
+    def sample(self, size: int | None, seed: int, folder: Path) -> list[BlindImage]:
         """``size`` images, as many of each condition, shuffled by ``seed``; None takes all.
 
+        Their files are copied to ``folder``: reading a single image of a Parquet file takes as long as a thousand.
         A larger sample of the same seed contains a smaller one, and the order of the file does not matter. An image
         that the file repeats counts once. Raises ``SettingsError`` if there are not enough, ``DatasetError`` for a
         damaged image.
         """
         shuffled = sorted(self._rows, key=lambda number: self._rank(number, seed))
         chosen = set(shuffled if size is None else self._balanced(shuffled, size))
-        images = dict(self._images(chosen))
+        keys = {number: self._copy(number, file, folder) for number, file in self._images(chosen)}
         blind = {}
         for number in shuffled:
             if number in chosen:
-                row, file = self._rows[number], images[number]
-                try:
-                    decode(file)
-                except OSError as error:
-                    raise DatasetError(f"{self.path}: the image of {row.id!r} is damaged: export it again") from error
-                key = _key(row, file)
-                blind[key] = BlindImage(key, row.concept, row.surrogate, file)
+                row, key = self._rows[number], keys[number]
+                blind[key] = BlindImage(key, row.concept, row.surrogate, folder / key.image)
         return list(blind.values())
 
     def judged(self, keys: Collection[ImageKey]) -> dict[ImageKey, tuple[str, Any]]:
@@ -132,6 +128,16 @@ class ImageRows:
                     "ask for fewer"
                 )
             yield from numbers[:share]
+
+    def _copy(self, number: int, file: bytes, folder: Path) -> ImageKey:
+        row = self._rows[number]
+        try:
+            decode(file)
+        except OSError as error:
+            raise DatasetError(f"{self.path}: the image of {row.id!r} is damaged: export it again") from error
+        key = _key(row, file)
+        (folder / key.image).write_bytes(file)
+        return key
 
     def _batches(self) -> Iterator[tuple[int, pa.Array]]:
         """Slices of the image column, each with the number of its first row."""

@@ -80,7 +80,9 @@ class BrightnessJudge:
         return [Prediction(present=label in self.accepted, score=1.0, top_labels=((label, 1.0),)) for label in best]
 
 
-def brightness_judge(concept: Concept | None, model: str | None, name: str, options: JudgeOptions) -> BrightnessJudge:
+def brightness_judge(
+    concept: Concept | None, model: str | None, name: str, options: JudgeOptions | None, device: str
+) -> BrightnessJudge:
     """In place of ``create_judge``."""
     return BrightnessJudge(name, concept.labels("nano") if concept is not None else ())
 

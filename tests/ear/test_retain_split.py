@@ -57,8 +57,8 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> str:
 def _small_resnet(classifier: str) -> Iterator[None]:
     """The tiny classifier in the place of ResNet-50, whose real shape the judges' own tests cover; read only once."""
 
-    def create(concept: Concept | None, model: str | None, name: str, options: JudgeOptions) -> Judge:
-        return create_judge(concept, model, f"hf:{classifier}", JudgeOptions(device="cpu"))
+    def create(concept: Concept | None, model: str | None, name: str, options: JudgeOptions, device: str) -> Judge:
+        return create_judge(concept, model, f"hf:{classifier}", device="cpu")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retained, "create_judge", create)

@@ -352,7 +352,7 @@ def test_written_pairs_are_rendered_and_filtered_as_the_datasets_own(
 ) -> None:
     created: list[tuple[str, JudgeOptions]] = []
 
-    def create_judge(concept: Any, model: Any, name: str, options: JudgeOptions) -> AgreeingJudge:
+    def create_judge(concept: Any, model: Any, name: str, options: JudgeOptions, device: str) -> AgreeingJudge:
         created.append((name, options))
         return AgreeingJudge()
 

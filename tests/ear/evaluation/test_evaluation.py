@@ -178,10 +178,10 @@ def test_the_user_may_name_the_judge_of_the_concept(
 ) -> None:
     created: list[tuple[str | None, str, str | None]] = []
 
-    def create_judge(concept: Any, model: str | None, name: str, options: JudgeOptions) -> BrightnessJudge:
-        assert options.device == "cpu"  # as the model
-        created.append((concept.name if concept else None, name, options.weights))
-        return brightness_judge(concept, model, name, options)
+    def create_judge(concept: Any, model: Any, name: str, options: Any, device: str) -> BrightnessJudge:
+        assert device == "cpu"  # as the model
+        created.append((concept.name if concept else None, name, options.weights if options else None))
+        return brightness_judge(concept, model, name, options, device)
 
     monkeypatch.setattr(evaluation_judges, "create_judge", create_judge)
     result = evaluate(store, tiny, dataset, [adapter], replace(SMALL, judge="clip", weights="folder"))
@@ -239,12 +239,12 @@ def test_the_filters_labels_apply_also_in_an_exported_dataset(
 ) -> None:
     created: list[tuple[str, JudgeOptions]] = []
 
-    def create_judge(concept: Any, model: str | None, name: str, options: JudgeOptions) -> BrightnessJudge:
+    def create_judge(concept: Any, model: Any, name: str, options: JudgeOptions, device: str) -> BrightnessJudge:
         created.append((name, options))
-        return brightness_judge(concept, model, name, options)
+        return brightness_judge(concept, model, name, options, device)
 
     monkeypatch.setattr(evaluation_judges, "create_judge", create_judge)
-    options = JudgeOptions(labels=("church", "mosque"), threshold=0.4, weights="mine.pth", device="cpu")
+    options = JudgeOptions(labels=("church", "mosque"), threshold=0.4, weights="mine.pth")
     judge = AgreeingJudge()
     judge.criterion = Criterion(label_set="given", accepted=("church", "mosque"), top_k=1, threshold=0.4)
     run = ConceptRun(store, concepts.find("church"))

@@ -18,7 +18,7 @@ from ear.retained_concepts import retained_concepts
 from ecgvf.core import concepts
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import JudgeError
-from ecgvf.judges import JudgeOptions, clip
+from ecgvf.judges import clip
 from ecgvf.judges import retained as retained_judges
 from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
@@ -67,9 +67,9 @@ def test_clip_compares_an_image_with_both_prompts(
 def test_all_judges_compute_on_one_device(photographs: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     used: dict[str, set[str]] = {}
 
-    def create_judge(concept: Any, model: str | None, name: str, options: JudgeOptions) -> BrightnessJudge:
-        used.setdefault(options.device, set()).add(name)
-        return brightness_judge(concept, model, name, options)
+    def create_judge(concept: Any, model: str | None, name: str, options: Any, device: str) -> BrightnessJudge:
+        used.setdefault(device, set()).add(name)
+        return brightness_judge(concept, model, name, options, device)
 
     monkeypatch.setattr(evaluation_judges, "create_judge", create_judge)
     monkeypatch.setattr(retained_judges, "create_judge", create_judge)
@@ -181,7 +181,7 @@ class FailsOnBright(BrightnessJudge):
 def test_an_image_that_a_judge_fails_on_is_named_with_the_judge(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch, retained: bool
 ) -> None:
-    monkeypatch.setattr(evaluation_judges, "create_judge", lambda concept, model, name, options: FailsOnBright(name))
+    monkeypatch.setattr(evaluation_judges, "create_judge", lambda concept, model, name, *_: FailsOnBright(name))
     judges = open_judges(dataset)
     concept = retained_concepts(dataset)[0] if retained else None
     good, bad = (replace(ALONE, prompt=text, retained=concept) for text in ("a good image", "a bad image"))

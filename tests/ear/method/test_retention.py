@@ -14,7 +14,6 @@ from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError, JudgeError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, PromptNoise, hidden_states, num_threads
-from ecgvf.judges import JudgeOptions
 from ecgvf.render import batches
 from tests.ear.conftest import AgreeingJudge, interrupted_after
 
@@ -106,10 +105,10 @@ def test_accepted_images_without_tokens_are_rendered_again(store: Store, dataset
 def test_of_the_prompts_with_other_words_those_that_show_the_concept_are_left_out(
     store: Store, tiny: JanusModel, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge, options = AgreeingJudge([True, False, True, False, False, False]), list[JudgeOptions]()
+    judge, devices = AgreeingJudge([True, False, True, False, False, False]), list[str]()
 
     def create_judge(*arguments: Any) -> AgreeingJudge:
-        options.append(arguments[-1])
+        devices.append(arguments[-1])
         return judge
 
     monkeypatch.setattr(retention, "create_judge", create_judge)
@@ -123,7 +122,7 @@ def test_of_the_prompts_with_other_words_those_that_show_the_concept_are_left_ou
     assert whole.prompts == (*without.prompts, texts[1], *texts[3:])
     assert torch.equal(whole.vq_ids[:4], without.vq_ids)
     assert whole.frozen_states.shape == (8, 16, 32)
-    assert [each.device for each in options] == ["cpu"]  # as the model
+    assert devices == ["cpu"]  # as the model
 
 
 def test_prompts_that_name_the_concept_are_left_out_whatever_the_judge_sees(

@@ -43,7 +43,7 @@ def test_judge_prints_boxes_and_the_files_that_it_cannot_read(album: Path) -> No
         app, ["judge", "--judge", "nudenet", "--labels", "FACE_FEMALE,FACE_MALE", str(album), "--json"]
     )
     assert result.exit_code == 2 and "2 of 5" in result.stderr
-    rows = {Path(row["picture"]).name: row for row in json.loads(result.stdout)["pictures"]}
+    rows = {Path(row["image"]).name: row for row in json.loads(result.stdout)["images"]}
     assert list(rows) == ["16-bit.png", "astronaut.jpg", "camera.png", "rocket.png", "torn.png"]
     assert "8 bits" in rows["16-bit.png"]["failure"]
     assert rows["astronaut.jpg"]["present"] and rows["astronaut.jpg"]["boxes"][0]["label"] == "FACE_FEMALE"

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import sys
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -113,6 +114,22 @@ def test_wrong_arguments_end_in_a_line(words: list[str], says: str) -> None:
     result = CliRunner().invoke(app, words, prog_name="root")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith(f"error {says}") and result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["--out=~/x.png", "~/y"], ["--out", "~/x.png", "~/y"]])
+def test_a_tilde_is_the_users_folder(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = typer.Typer(cls=console.CommandGroup, pretty_exceptions_enable=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    @app.command()
+    def work(file: Path, out: Path = Path(), text: str = "") -> None:
+        typer.echo(f"{out} {file} {text}")
+
+    @app.command()
+    def rest() -> None: ...
+
+    result = CliRunner().invoke(app, ["work", *words, "--text=a ~"])
+    assert result.stdout == f"{tmp_path}/x.png {tmp_path}/y a ~\n"
 
 
 def test_a_group_without_a_command_prints_its_help() -> None:

@@ -103,6 +103,9 @@ def test_what_needs_locks_or_appends_is_refused(store: str) -> None:
     run = Run("church", store)
     with pytest.raises(StoreError, match="on object storage, which cannot hold decisions of several reviewers"):
         decisions.append(run, reviewer="a", pictures="0", record_id="0", accepted=True)
+    run.generate(pairs=2, validation=0, tests=0)
+    result = CliRunner().invoke(app, ["review", "--store", store])  # before the page is served
+    assert result.exit_code == 2 and "decisions of several reviewers" in result.stderr
     with pytest.raises(StoreError, match="on object storage, which cannot hold the files of a push"):
         run.push_to_hub("my-org/ecgvf")
     with pytest.raises(StoreError, match="on object storage, which cannot hold the record of who opened the test"):

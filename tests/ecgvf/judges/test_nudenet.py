@@ -35,7 +35,7 @@ FACE = Concept.model_validate(
 
 
 def create(concept: Concept = NUDITY, **options: Any) -> Any:
-    return create_judge(concept, "janus-pro-1b", "nudenet", JudgeOptions(device="cpu", **options))
+    return create_judge(concept, "janus-pro-1b", "nudenet", JudgeOptions(**options), "cpu")
 
 
 def crops() -> list[NDArray[np.uint8]]:
@@ -107,7 +107,7 @@ def test_labels_options_and_devices_that_it_does_not_have_are_refused() -> None:
     with pytest.raises(JudgeError, match="no 'nudenet-lax'"):
         create(label_set="nudenet-lax")
     with pytest.raises(JudgeError, match="takes auto, cpu, cuda or cuda:N"):
-        create_judge(FACE, None, "nudenet", JudgeOptions(device="tpu")).predict(photograph("rocket")[np.newaxis])
+        create_judge(FACE, None, "nudenet", device="tpu").predict(photograph("rocket")[np.newaxis])
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_auto_is_cuda_or_else_the_cpu(
         onnxruntime, "get_available_providers", lambda: [f"{name}ExecutionProvider" for name in available]
     )
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    judge: Any = create_judge(NUDITY, None, "nudenet", JudgeOptions(device=device))
+    judge: Any = create_judge(NUDITY, None, "nudenet", device=device)
     assert judge._session is None and opened == [(f"{expected[0]}ExecutionProvider", expected[1])]
 
 

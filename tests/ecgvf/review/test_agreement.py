@@ -17,7 +17,7 @@ def rows(folder: Path, content: list[dict[str, Any]]) -> ImageRows:
 
 
 def given(images: ImageRows, answers: dict[tuple[str, str], Answer]) -> dict[ImageKey, Answer]:
-    keys = [image.key for image in images.sample(None, 0)]
+    keys = [image.key for image in images.sample(None, 0, images.path.parent)]
     return {key: answers[key.id, key.condition] for key in keys if (key.id, key.condition) in answers}
 
 

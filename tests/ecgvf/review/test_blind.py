@@ -35,8 +35,8 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def images(file: Path) -> list[BlindImage]:
-    return ImageRows(file).sample(None, 0)
+def images(file: Path, tmp_path: Path) -> list[BlindImage]:
+    return ImageRows(file).sample(None, 0, tmp_path)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_an_image_is_sent_without_what_else_its_file_holds(labels: LabelsFile, t
     pixels = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
     Image.fromarray(pixels).save(buffer, format="PNG", pnginfo=note)
     file = write_outcomes(tmp_path / "noted.parquet", [outcome(0, "after", image=buffer.getvalue())])
-    sent = client(ImageRows(file).sample(None, 0), labels).get(f"/{TOKEN}/picture/0.png").content
+    sent = client(ImageRows(file).sample(None, 0, tmp_path), labels).get(f"/{TOKEN}/picture/0.png").content
     assert b"condition" in buffer.getvalue() and b"condition" not in sent
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(sent))), pixels)
 
@@ -157,7 +157,8 @@ def test_requests_without_the_token_or_a_known_image_are_refused(images: list[Bl
 def test_foreign_text_is_escaped_and_no_asset_is_from_elsewhere(labels: LabelsFile, tmp_path: Path) -> None:
     concept, surrogate = "<script>alert(1)</script>", '"><img src=x onerror=alert(2)>'
     rows = [outcome(0, "after", concept=concept, surrogate=surrogate)]
-    response = client(ImageRows(write_outcomes(tmp_path / "x.parquet", rows)).sample(None, 0), labels).get(f"/{TOKEN}/")
+    images = ImageRows(write_outcomes(tmp_path / "x.parquet", rows)).sample(None, 0, tmp_path)
+    response = client(images, labels).get(f"/{TOKEN}/")
     assert concept not in response.text and "<img src=x" not in response.text
     assert "&lt;script&gt;alert(1)" in response.text
     assert not re.search(r"(src|href)=[\"'](https?:)?//", response.text)
