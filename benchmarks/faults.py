@@ -41,7 +41,7 @@ from ecgvf.filter.dataset import load_dataset
 from ecgvf.janus import load
 from ecgvf.judges.judge import Criterion, Prediction
 from ecgvf.pairs.generate import generate_pairs
-from ecgvf.render import render
+from ecgvf.render import RenderOptions, render
 from tools.tiny_janus import build
 
 RENDER_KILLS = 3
@@ -68,11 +68,11 @@ def _generate(run: ConceptRun, model: str, pairs: int) -> None:
 
 
 def _render(run: ConceptRun, model: str, pairs: int) -> None:
-    render(run, model=model)
+    render(run, RenderOptions(model=model))
 
 
 def _render_in_processes(run: ConceptRun, model: str, pairs: int) -> None:
-    render(run, model=model, engine=Processes([{"OMP_NUM_THREADS": "1"}] * 2))
+    render(run, RenderOptions(model=model), engine=Processes([{"OMP_NUM_THREADS": "1"}] * 2))
 
 
 def _filter(run: ConceptRun, model: str, pairs: int) -> None:

@@ -6,6 +6,7 @@ FILE, FOLDER                         an export, one of its Parquet files, or pro
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,7 +124,7 @@ def _from_prompts(
     """Import prompts into the store, render and filter them, so that they are like any other dataset of the store."""
     from ecgvf.filter import filter_images
     from ecgvf.pairs.importing import import_pairs, named_concept
-    from ecgvf.render import existing_images, missing_options, render
+    from ecgvf.render import RenderOptions, existing_images, missing_options, render
 
     concept = named_concept(source)
     if concept is None or concept not in {*concepts.names(), *store.concepts()}:
@@ -140,11 +141,9 @@ def _from_prompts(
     imported.report()
     images = existing_images(run)
     if model is not None:
-        render(run, model=model, device=device, dtype=dtype)
+        render(run, RenderOptions(model=model, device=device, dtype=dtype))
     elif dtype != "auto" and (images is None or images.settings["dtype"] != dtype):
-        options = {**vars(missing_options(run, device=device)), "dtype": dtype}
-        del options["further_seed"]
-        render(run, **options)
+        render(run, replace(missing_options(run, device=device), dtype=dtype, further_seed=0))
     filter_images(run, device=device)
     dataset = load_dataset(run, images=False)
     return dataset, f"{location}, rendered and filtered as set {dataset.fingerprint} of {store.root}"

@@ -133,7 +133,7 @@ def build(
     _check_counts(rounds, validation, tests)
     import_pytorch()
     from ecgvf.janus import load
-    from ecgvf.render import check_renderer, render
+    from ecgvf.render import RenderOptions, check_renderer, render
 
     progress = {
         writer.name: WriterProgress(goal) for writer, goal in zip(writers, goals(accepted, len(writers)), strict=True)
@@ -143,18 +143,11 @@ def build(
     judge = open_judge(run.concept, model, judge, options or JudgeOptions(), device)
     encoder = open_encoder(bounds or Bounds(), device)
     janus = load(model, device=device, dtype=dtype)
+    rendering = RenderOptions(model=janus, guidance=guidance, batch_size=batch_size, seed=seed)
 
     def filter_pairs(pairs: StageSet) -> StageSet:
         # Until the rounds are merged, nothing becomes current: a killed build leaves no single round as the dataset.
-        images = render(
-            run,
-            model=janus,
-            guidance=guidance,
-            batch_size=batch_size,
-            seed=seed,
-            set_id=pairs.fingerprint,
-            current=False,
-        ).images
+        images = render(run, rendering, set_id=pairs.fingerprint, current=False).images
         filtered = filter_images(
             run,
             judge=judge,

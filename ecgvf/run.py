@@ -208,10 +208,9 @@ class Run(ConceptRun):
         check_seed(seed)
         check_sampling(guidance, temperature)
         import_pytorch()
-        from ecgvf.render import render
+        from ecgvf.render import RenderOptions, render
 
-        return render(
-            self,
+        options = RenderOptions(
             model=model,
             guidance=guidance,
             temperature=temperature,
@@ -220,9 +219,8 @@ class Run(ConceptRun):
             device=device,
             dtype=dtype,
             raw_control_tokens=raw_control_tokens,
-            set_id=set_id,
-            engine=engine,
         )
+        return render(self, options, set_id=set_id, engine=engine)
 
     def import_pairs(
         self, file: str | Path, *, columns: Sequence[str] = (), only: str | None = None, licence: str | None = None

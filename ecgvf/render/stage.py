@@ -40,9 +40,12 @@ class RenderResult:
 
 @dataclass(frozen=True, kw_only=True)
 class RenderOptions:
-    """The model and its settings; the fields but ``further_seed`` are the keywords of ``render``."""
+    """How to render. ``guidance``, ``temperature`` and ``batch_size`` default to the model's own."""
 
     model: str | JanusModel = NANO
+    """A name, a folder, a Hub id, or a model that is loaded already, which has its own ``device``, ``dtype`` and
+    ``raw_control_tokens``. It must be as it was loaded: other fields are refused, but not other modules, so render
+    outside ``adapter.active(model)``."""
     guidance: float | None = None
     temperature: float | None = None
     seed: int = 0
@@ -50,6 +53,7 @@ class RenderOptions:
     device: str = "auto"
     dtype: str = "auto"
     raw_control_tokens: bool = False
+    """Whether the model obeys control tokens that a prompt spells; otherwise they are text."""
     further_seed: int = 0
     """How many seeds after its first a record is rendered from (``render_tasks``)."""
 
@@ -110,48 +114,24 @@ def open_image_worker(
 
 def render(
     run: ConceptRun,
+    options: RenderOptions = RenderOptions(),
     *,
-    model: str | JanusModel = NANO,
-    guidance: float | None = None,
-    temperature: float | None = None,
-    seed: int = 0,
-    batch_size: int | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    raw_control_tokens: bool = False,
     set_id: str | None = None,
     current: bool = True,
     engine: Engine | None = None,
 ) -> RenderResult:
     """Render the images of the current pairs set, or of the one whose fingerprint starts with ``set_id``.
 
-    With ``current`` False, the current image set stays as it is.
-
-    ``model`` is a name, a folder, a Hub id, or a model that is loaded already; the latter has its own ``device``,
-    ``dtype`` and ``raw_control_tokens``, and renders in this process. It must be as it was loaded: other fields are
-    refused, but not other modules, so render outside ``adapter.active(model)``. ``engine`` None is
-    ``local_engine(device)``.
-
-    ``guidance``, ``temperature`` and ``batch_size`` default to the model's own. ``raw_control_tokens`` lets the model
-    obey control tokens that a prompt spells; otherwise they are text. A record that fails gets a ``Rendering`` with a
-    ``failure``. Raises ``StageMissing`` without pairs, ``EngineError``, as ``check_renderer`` does, and ``ModelError``
-    and ``HubError`` as ``ecgvf.janus.load`` does.
+    With ``current`` False, the current image set stays as it is. ``engine`` None is ``local_engine``; a loaded model
+    renders in this process. A record that fails gets a ``Rendering`` with a ``failure``. Raises ``StageMissing``
+    without pairs, ``EngineError``, as ``check_renderer`` does, and ``ModelError`` and ``HubError`` as
+    ``ecgvf.janus.load`` does.
     """
     pairs = run.open(PAIRS, set_id)
-    options = RenderOptions(
-        model=model,
-        guidance=guidance,
-        temperature=temperature,
-        seed=seed,
-        batch_size=batch_size,
-        device=device,
-        dtype=dtype,
-        raw_control_tokens=raw_control_tokens,
-    )
     setup = options.setup(run.concept)
-    if isinstance(model, JanusModel):
+    if isinstance(options.model, JanusModel):
         engine = ThisProcess()
-    with (engine or local_engine(device)).open({IMAGES.name: setup}) as pool:
+    with (engine or local_engine(options.device)).open({IMAGES.name: setup}) as pool:
         images = options.image_set(run, pairs, pool.describe(IMAGES.name).facts)
         [rendered] = pool.fill(options.fill_plan(images, pairs))
     finish_images(images, current=current)

@@ -23,7 +23,7 @@ from ecgvf.filter import stage as filter_stage
 from ecgvf.janus import JanusModel, load
 from ecgvf.judges import JudgeOptions
 from ecgvf.judges.judge import Criterion, Prediction
-from ecgvf.render import render
+from ecgvf.render import RenderOptions, render
 from ecgvf.world.grammar import load_world
 from tests.ecgvf.conftest import hub
 from tests.ecgvf.small_run import church_pairs, write_pairs
@@ -105,7 +105,7 @@ def filtered(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = Store(tmp_path_factory.mktemp("filtered") / "store")
     write_pairs(store, church_pairs(3, 2, validation=2))
     run = ConceptRun(store, concepts.find("church"))
-    render(run, model=str(tiny_path), device="cpu", guidance=2.0)
+    render(run, RenderOptions(model=str(tiny_path), device="cpu", guidance=2.0))
     filter_images(run, judge=AgreeingJudge())
     return store.root
 

@@ -19,7 +19,7 @@ from ecgvf.core.shard_set import ShardSet
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
 from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
-from ecgvf.render import render, stage
+from ecgvf.render import RenderOptions, render, stage
 from tests.ecgvf.small_run import ScriptedJudge, church_pairs, write_pairs
 
 FORK = multiprocessing.get_context("fork")  # a child that imports nothing
@@ -210,7 +210,7 @@ def test_a_killed_and_interrupted_render_resumes_to_the_same_bytes(
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["new"] == 2
     undisturbed = write_pairs(Store(tmp_path / "undisturbed"), pairs).run
-    whole = render(undisturbed, model=model, batch_size=1).images
+    whole = render(undisturbed, RenderOptions(model=model, batch_size=1)).images
     assert [file.read_bytes() for file in run.current(IMAGES).shards()] == [
         file.read_bytes() for file in whole.shards()
     ]

@@ -19,7 +19,7 @@ from ecgvf.core.files import open_path, write_atomic
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
 from ecgvf.filter import decisions
-from ecgvf.render import render, stage
+from ecgvf.render import RenderOptions, render, stage
 from tests.llm_run import KEYS
 from tests.llm_server import LlmServer
 
@@ -60,7 +60,7 @@ def test_an_interrupted_run_is_resumed_on_s3_with_the_bytes_of_a_disk(
     disk, remote = Run("church", tmp_path / "disk"), Run("church", store)
     for run in (disk, remote):
         run.generate(pairs=10, validation=0, tests=0)
-    render(disk, model=str(tiny_path))
+    render(disk, RenderOptions(model=str(tiny_path)))
     disk.filter(judge="nano-object-a")
     write_shard = StageSet.write_shard
 
@@ -72,9 +72,9 @@ def test_an_interrupted_run_is_resumed_on_s3_with_the_bytes_of_a_disk(
     with monkeypatch.context() as patch:
         patch.setattr(StageSet, "write_shard", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            render(remote, model=str(tiny_path))
+            render(remote, RenderOptions(model=str(tiny_path)))
     resumed = Run.load(store=store)
-    assert render(resumed, model=str(tiny_path)).rendered < 20
+    assert render(resumed, RenderOptions(model=str(tiny_path))).rendered < 20
     resumed.filter(judge="nano-object-a")
     assert contents(resumed.store.root) == contents(disk.store.root)
     assert resumed.current(VERDICTS).read().num_rows == 20

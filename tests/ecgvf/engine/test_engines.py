@@ -24,7 +24,7 @@ from ecgvf.core.store import Store
 from ecgvf.engine import Engine, Pool, Processes, Setup, ThisProcess, Worker, cluster
 from ecgvf.engine.cluster import RayEngine
 from ecgvf.filter import filter_images
-from ecgvf.render import render, stage
+from ecgvf.render import RenderOptions, render, stage
 from tests.ecgvf.engine.conftest import Head
 from tests.ecgvf.engine.squares import fill, setup, squares
 from tests.ecgvf.small_run import church_pairs, write_pairs
@@ -110,17 +110,17 @@ def test_a_run_changes_between_this_process_and_workers_of_which_one_is_killed(
 ) -> None:
     """Begun here, gone on with by workers, finished here."""
     expected, run = new_run(tmp_path / "expected"), new_run(tmp_path / "run")
-    render(expected, model=str(tiny_path), batch_size=3)
+    render(expected, RenderOptions(model=str(tiny_path), batch_size=3))
     with monkeypatch.context() as patch:
         interrupt_after(1, patch)
         with pytest.raises(KeyboardInterrupt):
-            render(run, model=str(tiny_path), batch_size=3)
+            render(run, RenderOptions(model=str(tiny_path), batch_size=3))
     with monkeypatch.context() as patch:
         interrupt_after(5, patch)
         with pytest.raises(KeyboardInterrupt):
-            render(run, model=str(tiny_path), engine=Mortal(PROCESSES, tmp_path / "killed"))
+            render(run, RenderOptions(model=str(tiny_path)), engine=Mortal(PROCESSES, tmp_path / "killed"))
     assert "another worker takes over" in capsys.readouterr().err
-    result = render(run, model=str(tiny_path))
+    result = render(run, RenderOptions(model=str(tiny_path)))
     assert 0 < result.rendered < 17
     assert result.images.circumstances["batch_size"] == 3
     assert contents(run.store.root) == contents(expected.store.root)
@@ -231,7 +231,7 @@ def test_a_cluster_that_is_lost_is_one_error(
 
     monkeypatch.setattr("ray.wait", lost)
     with pytest.raises(EngineError, match="lost the connection to Ray"):
-        render(new_run(tmp_path / "run"), model=str(tiny_path), engine=RAY)
+        render(new_run(tmp_path / "run"), RenderOptions(model=str(tiny_path)), engine=RAY)
 
 
 @pytest.mark.usefixtures("ray")
@@ -240,7 +240,7 @@ def test_a_ray_of_this_run_alone_without_room_is_an_error(
 ) -> None:
     monkeypatch.setattr(cluster, "connected", lambda _: nullcontext(False))
     with pytest.raises(EngineError, match="room for 0 of 1 worker: each needs 1 GPU and 1 CPU"):
-        render(new_run(tmp_path / "run"), model=str(tiny_path), engine=RayEngine(gpus_per_worker=1))
+        render(new_run(tmp_path / "run"), RenderOptions(model=str(tiny_path)), engine=RayEngine(gpus_per_worker=1))
 
 
 @pytest.mark.usefixtures("ray")
@@ -258,7 +258,7 @@ def test_a_cluster_without_room_is_not_waited_for_in_silence(
     monkeypatch.setattr(cluster, "connected", lambda _: nullcontext(True))
     monkeypatch.setattr(cluster, "_PATIENCE", 0.1)
     with pytest.raises(KeyboardInterrupt):
-        render(new_run(tmp_path / "run"), model=str(tiny_path), engine=RayEngine(gpus_per_worker=1))
+        render(new_run(tmp_path / "run"), RenderOptions(model=str(tiny_path)), engine=RayEngine(gpus_per_worker=1))
     assert "Ray has room for 0 of 1 worker: each needs 1 GPU and 1 CPU. Waiting for machines to join" in notes
     assert notes[-1] == "waiting for workers: 0 of 1 are there, each needs 1 GPU and 1 CPU"
 
@@ -268,12 +268,12 @@ def test_missing_images_are_rendered_and_judged_as_they_finish(
     tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected, run = new_run(tmp_path / "expected"), new_run(tmp_path / "run")
-    render(expected, model=str(tiny_path))
+    render(expected, RenderOptions(model=str(tiny_path)))
     filter_images(expected, judge="nano-object-a")
     with monkeypatch.context() as patch:  # one shard is there already, and only judged
         interrupt_after(1, patch)
         with pytest.raises(KeyboardInterrupt):
-            render(run, model=str(tiny_path))
+            render(run, RenderOptions(model=str(tiny_path)))
     written: list[str] = []
     write_shard = StageSet.write_shard
 

@@ -22,7 +22,7 @@ from ecgvf.filter.bounds import change
 from ecgvf.filter.clip_score import CLIP_SCORES, ClipScore
 from ecgvf.janus import load, num_threads
 from ecgvf.judges.clip import Encoder
-from ecgvf.render import missing_options, render, stage
+from ecgvf.render import RenderOptions, missing_options, render, stage
 from tests import random_clip
 from tests.ecgvf.small_run import ScriptedJudge, church_pairs, write_images, write_pairs
 from tools import tiny_janus
@@ -141,7 +141,7 @@ def test_resumed_clip_scores_are_measured_on_as_many_threads_as_the_first(
 ) -> None:
     monkeypatch.setattr("ecgvf.render.stage.SHARD_RECORDS", 1)
     write_pairs(run.store, church_pairs(train=2, test=0))
-    images = render(run, model=model, device="cpu").images
+    images = render(run, RenderOptions(model=model, device="cpu")).images
     encoder, threads = Encoder(str(random_clip.build(tmp_path / "clip"))), []
     encode_images = encoder.encode_images
 
@@ -163,7 +163,7 @@ def test_resumed_clip_scores_are_measured_on_as_many_threads_as_the_first(
 
 def test_a_pair_must_pass_in_a_share_of_the_seeds(run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pairs(run.store, church_pairs(train=2, test=1))
-    own = render(run, model=model, seed=5).images
+    own = render(run, RenderOptions(model=model, seed=5)).images
     passed, leaked = [True, False], [True, True]
     # Of three seeds, the first pair passes in all, the second in its own and one more; the test prompt in two.
     answers = [*passed, *passed, True, *passed, *leaked, False, *passed, *passed, True]
@@ -192,7 +192,7 @@ def test_a_pair_must_pass_in_a_share_of_the_seeds(run: ConceptRun, model: str, m
 def test_a_record_with_a_seed_of_its_own_has_other_images_from_further_seeds(run: ConceptRun, model: str) -> None:
     own, other = church_pairs(train=2, test=0)
     write_pairs(run.store, [replace(own, seed=42), other])
-    first = render(run, model=model, seed=5).images
+    first = render(run, RenderOptions(model=model, seed=5)).images
     judge = ScriptedJudge([True, False] * 6)
     settings = filter_images(run, judge=judge, bounds=Bounds(seeds=3), device="cpu").acceptance.settings
     verdicts = [run.open(VERDICTS, set_id) for set_id in settings["bounds"]["verdicts"]]
@@ -207,7 +207,7 @@ def test_a_record_with_a_seed_of_its_own_has_other_images_from_further_seeds(run
         for further in range(3)
     ]
     # The run's seed alone does not decide these images, so that seed 6 is another set.
-    assert render(run, model=model, seed=6).images.fingerprint != by_seed[1].fingerprint
+    assert render(run, RenderOptions(model=model, seed=6)).images.fingerprint != by_seed[1].fingerprint
     assert [images.settings.get("further_seed") for images in by_seed] == [None, 1, 2]
     # The seeds after a further one are those after it, not others.
     again = filter_images(run, judge=judge, bounds=Bounds(seeds=2), set_id=by_seed[1].fingerprint, device="cpu")
@@ -216,7 +216,7 @@ def test_a_record_with_a_seed_of_its_own_has_other_images_from_further_seeds(run
 
 def test_interrupted_further_seeds_change_no_run(run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pairs(run.store, church_pairs(train=2, test=0))
-    own = render(run, model=model).images.fingerprint
+    own = render(run, RenderOptions(model=model)).images.fingerprint
     judge = ScriptedJudge([True, False] * 6)
     write_shard = StageSet.write_shard
 

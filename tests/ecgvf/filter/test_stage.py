@@ -23,7 +23,7 @@ from ecgvf.filter.clip_score import measure_clip_scores
 from ecgvf.filter.dataset import load_dataset
 from ecgvf.filter.verdicts import judge_renderings
 from ecgvf.judges.judge import Prediction
-from ecgvf.render import render, stage
+from ecgvf.render import RenderOptions, render, stage
 from ecgvf.review.cases import Cases
 from tests.ecgvf.small_run import ScriptedJudge, church_pairs, pair, write_images, write_pairs
 
@@ -36,7 +36,7 @@ REASONS = [None, "target_absent", "concept_leaked", None, "target_absent"]
 def rendered(run: ConceptRun, model: str) -> ConceptRun:
     """Three pairs and two test prompts, rendered."""
     write_pairs(run.store, church_pairs())
-    render(run, model=model)
+    render(run, RenderOptions(model=model))
     return run
 
 
@@ -89,13 +89,13 @@ def test_nothing_is_measured_on_images_of_which_a_shard_is_lost(
 ) -> None:
     monkeypatch.setattr(stage, "SHARD_RECORDS", 2)
     write_pairs(run.store, church_pairs())
-    images = render(run, model=model).images
+    images = render(run, RenderOptions(model=model)).images
     lost = images.shard(shard).rename(run.store.root / "lost")
     encoder: Any = SimpleNamespace(weights_hash="0")
     for measure in (
         lambda: filter_images(run, judge=ScriptedJudge(ANSWERS)),
         lambda: measure_clip_scores(images, encoder),
-        lambda: render(run, model=model),
+        lambda: render(run, RenderOptions(model=model)),
     ):
         with pytest.raises(StoreCorrupt, match=rf"shard-0000{shard}\.parquet is missing: restore it"):
             measure()
@@ -106,7 +106,7 @@ def test_nothing_is_measured_on_images_of_which_a_shard_is_lost(
 
 def test_no_dataset_is_made_of_images_that_obey_control_tokens(run: ConceptRun, model: str) -> None:
     write_pairs(run.store, church_pairs(train=1, test=0))
-    render(run, model=model, raw_control_tokens=True)
+    render(run, RenderOptions(model=model, raw_control_tokens=True))
     assert filter_images(run, judge=ScriptedJudge([True, False])).accepted["train"] == 1
     with pytest.raises(DatasetError, match="--raw-control-tokens"):
         load_dataset(run)
@@ -128,7 +128,7 @@ def test_an_unknown_judge_fails_before_rendering(rendered: ConceptRun) -> None:
 def test_an_older_image_set_is_filtered_with_its_own_pairs(rendered: ConceptRun, model: str) -> None:
     old = rendered.current(IMAGES).fingerprint
     write_pairs(rendered.store, church_pairs(train=1, test=0))
-    render(rendered, model=model)
+    render(rendered, RenderOptions(model=model))
     assert filter_images(rendered, judge=ScriptedJudge(ANSWERS), set_id=old[:8]).counts["train"] == 3
 
 
@@ -139,7 +139,7 @@ def test_rejects_of_stage_1_and_failed_renderings_keep_their_reason(run: Concept
         *church_pairs(train=1, test=0),
     ]
     write_pairs(run.store, pairs)
-    render(run, model=model)
+    render(run, RenderOptions(model=model))
     result = filter_images(run, judge=ScriptedJudge([False, True, False]))
     assert result.reasons == {"duplicate": 1, "render_failed": 1}
     assert result.accepted["train"] == 1

@@ -23,7 +23,7 @@ from ecgvf.pairs import record_files, tables
 from ecgvf.pairs.generate import generate_pairs
 from ecgvf.pairs.importing import import_pairs, matching_rows
 from ecgvf.pairs.tables import read_table
-from ecgvf.render import render
+from ecgvf.render import RenderOptions, render
 from tests.hub_server import Hub, Repo
 
 ROWS = [
@@ -512,7 +512,7 @@ def test_source_stays_as_long_as_a_split_of_it_is_kept(tmp_path: Path, run: Conc
 def test_images_are_rendered_with_the_stated_seed(tmp_path: Path, tiny_path: Path, run: ConceptRun) -> None:
     table = read_table(write(tmp_path, "pairs.csv", "target,surrogate,seed\na church,a hotel,42\n"))
     import_pairs(run, table)
-    images = render(run, model=str(tiny_path), device="cpu").images
+    images = render(run, RenderOptions(model=str(tiny_path), device="cpu")).images
     assert {rendering.seed for rendering in images.records(Rendering)} == {42}
 
 

@@ -10,7 +10,7 @@ from ecgvf.core import concepts
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.filter import filter_images
-from ecgvf.render import render
+from ecgvf.render import RenderOptions, render
 from tests.ecgvf.small_run import ScriptedJudge, church_pairs, pair, write_pairs
 
 Filter = Callable[..., ConceptRun]
@@ -30,7 +30,7 @@ def filtered(tiny_path: Path) -> Filter:
         duplicate = pair("a church by pond 0", "a hotel by pond 0", "duplicate")
         write_pairs(run.store, [*church_pairs(train, test, validation=validation), duplicate], run.concept.name)
         run.store.remember(run.concept)
-        render(run, model=str(tiny_path), device="cpu", guidance=2.0)
+        render(run, RenderOptions(model=str(tiny_path), device="cpu", guidance=2.0))
         answers = (
             [True, False] * (train - 1) + [True, True] * (1 + validation) + [True] * (test - 1) + [False] * min(test, 1)
         )

@@ -34,7 +34,7 @@ CHURCH = concepts.find("church")
 
 def render_pairs(run: ConceptRun, pairs: list[PromptPair], model: str, **options: Any) -> StageSet:
     write_pairs(run.store, pairs)
-    return render(run, model=model, **options).images
+    return render(run, RenderOptions(model=model, **options)).images
 
 
 def render_further_seed(run: ConceptRun, model: str, *, seed: int) -> StageSet:
@@ -97,9 +97,9 @@ def test_a_loaded_model_with_other_fields_does_not_render_under_the_same_fingerp
     ]
     for fields in changed:
         with pytest.raises(SettingsError, match=f"has another {next(iter(fields))} than it was loaded with"):
-            render(run, model=replace(janus, **fields))
+            render(run, RenderOptions(model=replace(janus, **fields)))
     assert not run.sets(IMAGES)
-    assert render(run, model=janus).images.fingerprint == render(run, model=model).images.fingerprint
+    assert render(run, RenderOptions(model=janus)).images.fingerprint == render(run, RenderOptions(model=model)).images.fingerprint
 
 
 def test_a_set_is_finished_with_a_single_reading_of_its_images(
@@ -156,8 +156,8 @@ def test_rejected_pairs_are_not_rendered(run: ConceptRun, model: str) -> None:
 
 def test_a_finished_set_is_not_rendered_again(run: ConceptRun, model: str) -> None:
     write_pairs(run.store, church_pairs())
-    assert render(run, model=model).rendered == 8
-    assert render(run, model=model).rendered == 0
+    assert render(run, RenderOptions(model=model)).rendered == 8
+    assert render(run, RenderOptions(model=model)).rendered == 0
 
 
 # Resume
@@ -175,7 +175,7 @@ def test_a_resumed_run_writes_the_same_bytes_in_the_batches_it_was_begun_with(
         interrupt_at_shard(1, patch)
         with pytest.raises(KeyboardInterrupt):
             render_pairs(run, pairs, model, batch_size=3)
-    resumed = render(run, model=model, batch_size=8)
+    resumed = render(run, RenderOptions(model=model, batch_size=8))
     assert resumed.rendered == 5
     assert "batches of 3" in capsys.readouterr().err
     assert resumed.images.circumstances["batch_size"] == 3
@@ -294,7 +294,7 @@ def test_out_of_memory_halves_the_batches_and_a_resumed_run_keeps_them(
         interrupt_at_shard(1, patch)
         with pytest.raises(KeyboardInterrupt):
             render_pairs(run, pairs, model, batch_size=4)
-    images = render(run, model=model, batch_size=4).images
+    images = render(run, RenderOptions(model=model, batch_size=4)).images
     assert "going on with 2" in capsys.readouterr().err
     assert images.circumstances["batch_size"] == 2
     assert images.circumstances["halved"] == [[0, 2]]
@@ -340,14 +340,14 @@ def test_one_image_that_does_not_fit_stops_the_run(
 
 def test_bad_input_is_refused(run: ConceptRun, model: str) -> None:
     with pytest.raises(StageMissing, match="ecgvf generate"):
-        render(run, model=model)
+        render(run, RenderOptions(model=model))
     write_pairs(run.store, church_pairs())
     with pytest.raises(ModelError, match="unknown model"):
-        render(run, model="no-such-model")
+        render(run, RenderOptions(model="no-such-model"))
     with pytest.raises(SettingsError, match="batch-size"):
-        render(run, model=model, batch_size=0)
+        render(run, RenderOptions(model=model, batch_size=0))
     with pytest.raises(SettingsError, match="guidance"):
-        render(run, model=model, guidance=-1)
+        render(run, RenderOptions(model=model, guidance=-1))
 
 
 def test_a_concept_outside_nanos_world_is_refused_before_loading(
@@ -366,9 +366,9 @@ def render_missing(run: ConceptRun) -> RenderResult:
     """As ``filter_images`` renders, without judging."""
     if (images := existing_images(run)) is not None:
         return RenderResult(images, 0)
-    options = dict(vars(missing_options(run)))
-    assert options.pop("further_seed") == 0
-    return render(run, **options)
+    options = missing_options(run)
+    assert options.further_seed == 0
+    return render(run, options)
 
 
 def test_missing_images_are_rendered_with_the_settings_of_the_previous_ones(
@@ -401,7 +401,7 @@ def test_an_unfinished_set_is_resumed_and_one_of_a_further_seed_is_not(
     with monkeypatch.context() as patch:
         interrupt_at_shard(1, patch)
         with pytest.raises(KeyboardInterrupt):
-            render(run, model=model, seed=5)
+            render(run, RenderOptions(model=model, seed=5))
     further = render_further_seed(run, model, seed=5)
     assert further.circumstances["further_seed"] is True
     assert rendering_model(run) == model
@@ -413,8 +413,8 @@ def test_an_unfinished_set_is_resumed_and_one_of_a_further_seed_is_not(
 
 def test_a_further_seed_that_is_rendered_for_itself_becomes_current(run: ConceptRun, model: str) -> None:
     write_pairs(run.store, church_pairs(train=1, test=0))
-    own = render(run, model=model, seed=5).images
+    own = render(run, RenderOptions(model=model, seed=5)).images
     render_further_seed(run, model, seed=5)
     assert run.current(IMAGES).fingerprint == own.fingerprint
-    assert render(run, model=model, seed=6).rendered == 0
+    assert render(run, RenderOptions(model=model, seed=6)).rendered == 0
     assert render_missing(run).images.settings["seed"] == 6
