@@ -31,6 +31,7 @@ from ear.suite.spec import SuiteSpec, concept_names
 from ear.suite.submission import Submission
 from ecgvf import Run
 from ecgvf.core import concepts, openings
+from ecgvf.core.concepts import Concept
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, SettingsError, WriterError
 from ecgvf.core.files import JSON
@@ -38,8 +39,10 @@ from ecgvf.core.openings import Opening
 from ecgvf.core.shard_set import fingerprint, versions
 from ecgvf.core.store import Store
 from ecgvf.engine import Engine, ThisProcess, local_engine
+from ecgvf.filter.stage import open_judge
 from ecgvf.janus import JanusModel, load
 from ecgvf.janus.loading import fingerprint as model_fingerprint
+from ecgvf.judges import JudgeOptions
 from ecgvf.judges.nano import nano_weights
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.default_counts import PROMPTS_PER_CALL
@@ -138,7 +141,8 @@ class Suite:
         """Check what ``cells`` need, before anything is paid or rendered; without cells nothing is needed.
 
         Raises ``ModelError`` for a model that is neither here nor can be downloaded, ``WriterError`` without a writer,
-        ``AdapterError`` for a submitted adapter that erases another concept than its cell's.
+        ``AdapterError`` for a submitted adapter that erases another concept than its cell's, ``JudgeError`` for a judge
+        that cannot be opened.
         """
         if not cells:
             return
@@ -148,6 +152,10 @@ class Suite:
                 self._submission(cell.concept, cell.recipe).check(cell.concept)
         if not self.spec.offline:
             self._writers()
+        for name in dict.fromkeys(cell.concept for cell in cells):
+            concept = self._concept(name)
+            options = JudgeOptions(weights=self.spec.judge_weights(concept), device="cpu")  # the cells need the GPU
+            open_judge(concept, self.spec.model, None, options)
 
     @cached_property
     def model(self) -> JanusModel:
@@ -161,11 +169,12 @@ class Suite:
 
         The code, the dtype, which the machine decides, and judges outside nano's world are not part of it.
         """
+        concept = self._concept(cell.concept)
         settings: JSON = {
             "cell": asdict(cell),
-            "concept": concepts.find(self.concepts[cell.concept]).model_dump(mode="json"),
+            "concept": concept.model_dump(mode="json"),
             "recipe": self._method_settings(cell),
-            "settings": _keyed(self.spec.settings(cell.concept, cell.figures)),
+            "settings": _keyed(self.spec.settings(concept, cell.figures)),
         }
         if not self.spec.offline:
             settings["writers"] = self.spec.writers
@@ -248,7 +257,7 @@ class Suite:
         # In this process, the model that the cell needs anyway renders.
         model = self.model if isinstance(engine, ThisProcess) else self.spec.model
         run.render(model=model, seed=run_seed, engine=engine)
-        run.filter(engine=engine)
+        run.filter(engine=engine, options=JudgeOptions(weights=self.spec.judge_weights(self._concept(concept))))
         dataset = run.dataset()
         if run_seed == self._first:
             return dataset
@@ -290,6 +299,10 @@ class Suite:
         """Hashes of the model, of nano's world and of its judges' weights."""
         return {"model": model_fingerprint(self.spec.model), "world": grammar.fingerprint(), "judges": nano_weights()}
 
+    def _concept(self, name: str) -> Concept:
+        """The concept as it ships, or as its file is now."""
+        return concepts.find(self.concepts[name])
+
     def _method_settings(self, cell: Cell) -> JSON:
         if cell.recipe in self.submissions:
             return {"submitted": self._submission(cell.concept, cell.recipe).hash}
@@ -300,7 +313,7 @@ class Suite:
     def _evaluate(self, cell: Cell) -> tuple[Evaluation, Path]:
         """Train the cell's adapter if it has a recipe, and measure it. Returns also the file for the contact sheet."""
         dataset, store = self.dataset(cell.concept, self._first), Store(self.store / f"run-{self._first}")
-        settings = self.spec.settings(cell.concept, cell.figures)
+        settings = self.spec.settings(self._concept(cell.concept), cell.figures)
         if cell.recipe in self.submissions:
             submission = self._submission(cell.concept, cell.recipe)
             found = submission.evaluate(store, self.model, dataset, settings, self.results / "prompts")

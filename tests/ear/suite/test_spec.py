@@ -16,6 +16,7 @@ from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, EcgvfError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
+from ecgvf.judges import JudgeOptions
 from tests.ear.suite.small_suite import small_suite
 
 ROOT = Path(__file__).parents[3]
@@ -143,6 +144,31 @@ def test_a_cell_opens_its_dataset_and_the_model_once(
     assert opened == [suite.spec.model, tiny]
 
 
+def test_each_concept_is_filtered_and_measured_by_its_judge_with_the_suites_weights(
+    tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filtered: list[JudgeOptions] = []
+
+    def run(suite: Suite, concept: str, seed: int) -> SimpleNamespace:
+        stages = dict.fromkeys(("generate", "render"), lambda **_: None)
+        return SimpleNamespace(
+            **stages, filter=lambda options, **_: filtered.append(options), dataset=lambda: dataset
+        )
+
+    monkeypatch.setattr(Suite, "run", run)
+    monkeypatch.setattr("ear.suite.suite.load", lambda _: None)
+    weights = {"style": "folder", "resnet50": "V1"}
+    fields = {"concepts": ("church", "van-gogh"), "model": "janus-pro-1b", "writers": "offline"}
+    suite = small_suite(tmp_path, **fields, weights=weights)
+    for name in suite.concepts:
+        suite.dataset(name, 0)
+    expected = ["resnet50=V1", "resnet50=V1,style=folder"]
+    assert [options.weights for options in filtered] == expected
+    assert [suite.spec.settings(concepts.find(name), "default").weights for name in suite.concepts] == expected
+    without = small_suite(tmp_path, **fields).spec
+    assert without.settings(concepts.find("church"), "full").weights is None
+
+
 def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
     shipped = (ROOT / "data" / "concepts" / "church.yaml").read_text()
     file = tmp_path / "folder" / "mine.yaml"
@@ -182,6 +208,7 @@ def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
         ("concepts: [church]\nname: ../x", "name: it must match"),
         ("concepts: [church]\nfigures: paper", "figures: it must be 'default' or 'full'"),
         ("concepts: [church]\noracles: {cat: x}", "oracles: cat is not among"),
+        ("concepts: [church]\nweights: {style: x}", "weights: style is not among the judges nano-object-a, resnet50"),
     ],
 )
 def test_a_wrong_declaration_is_one_line(tmp_path: Path, text: str, message: str) -> None:
