@@ -326,7 +326,9 @@ class Suite:
 
     def _train(self, cell: Cell) -> Path:
         dataset, store = self.dataset(cell.concept, cell.run_seed), Store(self.store / f"run-{cell.run_seed}")
-        return erase(store, [dataset], self.model, find(cell.recipe), [cell.training_seed])[0].adapter
+        weights = self.spec.judge_weights(self._concept(cell.concept))
+        recipe, seeds = find(cell.recipe), [cell.training_seed]
+        return erase(store, [dataset], self.model, recipe, seeds, weights=weights)[0].adapter
 
     def _write_with_llms(self, run: Run) -> None:
         """Let LLMs write pairs and evaluation prompts within one budget; answered calls are never paid again."""

@@ -137,7 +137,7 @@ def test_a_cell_opens_its_dataset_and_the_model_once(
         return tiny
 
     monkeypatch.setattr("ear.suite.suite.load", load)
-    monkeypatch.setattr("ear.suite.suite.erase", lambda *_: [SimpleNamespace(adapter=tmp_path / "adapter")])
+    monkeypatch.setattr("ear.suite.suite.erase", lambda *_, **__: [SimpleNamespace(adapter=tmp_path / "adapter")])
     monkeypatch.setattr("ear.suite.suite.evaluate", lambda *_: None)
     suite = small_suite(tmp_path)
     suite._evaluate(Cell("church", "paper", 0, 0))
@@ -148,22 +148,26 @@ def test_each_concept_is_filtered_and_measured_by_its_judge_with_the_suites_weig
     tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filtered: list[JudgeOptions] = []
+    trained: list[str | None] = []
+
+    def erase(*_: object, weights: str | None) -> list[SimpleNamespace]:
+        trained.append(weights)
+        return [SimpleNamespace(adapter=tmp_path)]
 
     def run(suite: Suite, concept: str, seed: int) -> SimpleNamespace:
         stages = dict.fromkeys(("generate", "render"), lambda **_: None)
-        return SimpleNamespace(
-            **stages, filter=lambda options, **_: filtered.append(options), dataset=lambda: dataset
-        )
+        return SimpleNamespace(**stages, filter=lambda options, **_: filtered.append(options), dataset=lambda: dataset)
 
     monkeypatch.setattr(Suite, "run", run)
     monkeypatch.setattr("ear.suite.suite.load", lambda _: None)
     weights = {"style": "folder", "resnet50": "V1"}
     fields = {"concepts": ("church", "van-gogh"), "model": "janus-pro-1b", "writers": "offline"}
     suite = small_suite(tmp_path, **fields, weights=weights)
-    for name in suite.concepts:
-        suite.dataset(name, 0)
+    monkeypatch.setattr("ear.suite.suite.erase", erase)
+    for cell in suite.cells:
+        suite._train(cell)
     expected = ["resnet50=V1", "resnet50=V1,style=folder"]
-    assert [options.weights for options in filtered] == expected
+    assert [options.weights for options in filtered] == trained == expected
     assert [suite.spec.settings(concepts.find(name), "default").weights for name in suite.concepts] == expected
     without = small_suite(tmp_path, **fields).spec
     assert without.settings(concepts.find("church"), "full").weights is None
