@@ -37,6 +37,7 @@ from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, num_threads
 from ecgvf.judges import Judge
+from ecgvf.pairs import captions
 
 Watch = Callable[[TrainingRun, TrainingState], object]
 """Called after each window of a training; of several processes, in the main process only, which writes and reports."""
@@ -115,8 +116,11 @@ def erase(
     if recipe.mixed_precision == "bf16" and not computes_in_bfloat16(recipe, model.device, model.dtype):
         settings |= {"compute_dtype": compute_dtype(recipe, model)}  # another adapter than the recipe's
     judge = words_judge(dataset, resolved.stated, str(model.device), weights)  # before anything is rendered
-    if judge is not None and not in_nano_world(dataset):  # nano's judges have no other weights
-        settings |= {"words_judge": judge.weights_hash}
+    if resolved.stated.retention and not in_nano_world(dataset):
+        # The captions that ship decide what is rehearsed, also which prompts of a retain split are.
+        settings |= {"captions": captions.settings()}
+        if judge is not None:
+            settings |= {"words_judge": judge.weights_hash}
     runs = [open_run(ConceptRun(store, concept), recipe.name, settings, seed) for seed in seeds]
     erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watchers, group, judge)
     with device_errors(model.device, "train", _less_memory(recipe)):

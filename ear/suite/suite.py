@@ -44,9 +44,11 @@ from ecgvf.janus import JanusModel, load
 from ecgvf.janus.loading import fingerprint as model_fingerprint
 from ecgvf.judges import JudgeOptions
 from ecgvf.judges.nano import nano_weights
+from ecgvf.pairs import captions
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.default_counts import PROMPTS_PER_CALL
 from ecgvf.world import grammar
+from ecgvf.world.domain import NANO
 
 if TYPE_CHECKING:
     from ecgvf.llm.registry import LLMWriter
@@ -296,8 +298,9 @@ class Suite:
 
     @cached_property
     def _facts(self) -> JSON:
-        """Hashes of the model, of nano's world and of its judges' weights."""
-        return {"model": model_fingerprint(self.spec.model), "world": grammar.fingerprint(), "judges": nano_weights()}
+        """Hashes of the model, of nano's world and its judges' weights, and but for nano of the shipped captions."""
+        facts = {"model": model_fingerprint(self.spec.model), "world": grammar.fingerprint(), "judges": nano_weights()}
+        return facts if self.spec.model == NANO else {**facts, "captions": captions.settings()}
 
     def _concept(self, name: str) -> Concept:
         """The concept as it ships, or as its file is now."""

@@ -18,6 +18,7 @@ from ecgvf.core.errors import JudgeError, RecipeError, SettingsError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 from ecgvf.judges import JudgeOptions
+from ecgvf.pairs import captions
 from ecgvf.render import batches
 from tests.ear.conftest import AgreeingJudge
 
@@ -62,6 +63,22 @@ def test_other_weights_of_the_judge_of_words_train_another_adapter(
     )
     assert again == first and not again.new and other.path != first.path
     assert opened == [("resnet50", "V1", "cpu")] * 2 + [("resnet50", "V2", "cpu")]
+
+
+def test_outside_nanos_world_other_captions_train_another_adapter(
+    store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ear.method.erase._Erasure.train", lambda _, run, seed: run)
+
+    def names(recipe: Recipe) -> list[str]:
+        return [erase(store, [each], tiny, recipe, [0])[0].path.name for each in (dataset, outside)]
+
+    outside = replace(dataset, judge="resnet50")
+    before, unrehearsed = names(SMALL), names(PAPER)
+    monkeypatch.setattr(captions, "_hash", lambda: "edited")
+    after = names(SMALL)
+    assert after[0] == before[0] and after[1] != before[1]
+    assert names(PAPER) == unrehearsed
 
 
 def test_a_run_records_its_log(store: Store, dataset: Dataset, tiny: JanusModel) -> None:

@@ -17,6 +17,7 @@ from ecgvf.core.errors import DatasetError, EcgvfError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 from ecgvf.judges import JudgeOptions
+from ecgvf.pairs import captions
 from tests.ear.suite.small_suite import small_suite
 
 ROOT = Path(__file__).parents[3]
@@ -95,6 +96,19 @@ def test_other_questions_are_another_cell_wherever_their_file_is(tmp_path: Path)
     assert keys[0] == keys[1] != keys[2]
     with pytest.raises(DatasetError, match=r"cannot read questions from .*none\.parquet"):
         small_suite(tmp_path, figures="full", questions=tmp_path / "none.parquet").key(cell)
+
+
+def test_the_captions_that_ship_are_part_of_the_key_but_of_nanos(
+    tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keys() -> list[str]:
+        suites = [small_suite(tmp_path, model=model, writers="offline") for model in ("janus-nano", str(tiny_path))]
+        return [suite.key(suite.cells[0]) for suite in suites]
+
+    before = keys()
+    monkeypatch.setattr(captions, "_hash", lambda: "edited")
+    nano, other = keys()
+    assert nano == before[0] and other != before[1]
 
 
 def test_what_is_measured_is_the_concept_that_the_key_has_not_the_stores_copy(tmp_path: Path) -> None:
