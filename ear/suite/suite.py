@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -402,6 +402,14 @@ def _keyed(settings: EvaluationSettings) -> JSON:
 def _hash(questions: Path) -> str:
     """A hash of the file of ``questions``. Raises ``DatasetError`` if it cannot be read."""
     try:
-        return hashlib.sha256(questions.read_bytes()).hexdigest()[:16]
+        state = questions.stat()
+        return _content_hash(questions.resolve(), state.st_size, state.st_mtime_ns)
     except OSError as error:
         raise DatasetError(f"cannot read questions from {questions}: {error.strerror}") from error
+
+
+@cache
+def _content_hash(file: Path, size: int, mtime_ns: int) -> str:
+    """Cached, as every key has it, and the file may have all of POPE's images; a file that changes has another time."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]

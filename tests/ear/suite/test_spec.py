@@ -1,8 +1,11 @@
 """The declaration of a suite."""
 
+import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -96,6 +99,25 @@ def test_other_questions_are_another_cell_wherever_their_file_is(tmp_path: Path)
     assert keys[0] == keys[1] != keys[2]
     with pytest.raises(DatasetError, match=r"cannot read questions from .*none\.parquet"):
         small_suite(tmp_path, figures="full", questions=tmp_path / "none.parquet").key(cell)
+
+
+def test_the_questions_are_read_once_until_their_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, read, digest = tmp_path / "questions.parquet", list[str](), hashlib.file_digest
+
+    def recorded(stream: Any, name: str) -> Any:
+        read.append(stream.name)
+        return digest(stream, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", recorded)
+    cell = Cell("church", "paper", 0, 0, "full")
+    suite = small_suite(tmp_path, figures="full", questions=file)
+    keys = []
+    for second, content in enumerate((b"some questions", b"more questions")):
+        file.write_bytes(content)
+        os.utime(file, (second, second))
+        keys += [suite.key(cell), suite.key(cell)]
+    assert keys[0] == keys[1] != keys[2] == keys[3]
+    assert read.count(str(file)) == 2
 
 
 def test_the_captions_that_ship_are_part_of_the_key_but_of_nanos(
