@@ -32,7 +32,7 @@ from ear.method.erase import resolve
 from ear.method.pairs import training_pairs
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.recipes import DEFAULT, PAPER, PUBLISHED, RECIPES, WINDOWED_KL
-from ear.method.retention import rehearsal_set
+from ear.method.retention import rehearsal_set, words_judge
 from ear.method.rounds import count_images
 from ear.method.train import train
 from ecgvf.core.dataset import Dataset
@@ -65,7 +65,8 @@ class Trainings:
         """Of one training on the first ``pairs`` pairs."""
         resolved = resolve(replace(recipe, pairs=pairs), [self.dataset], self.model)
         chosen = training_pairs(self.store, self.dataset, self.model, pairs)
-        rehearsal = rehearsal_set(self.store, self.model, self.dataset, recipe) if recipe.retention else None
+        judge = words_judge(self.dataset, recipe, str(self.model.device))
+        rehearsal = rehearsal_set(self.store, self.model, self.dataset, recipe, judge) if recipe.retention else None
         sampling = self.dataset.sampling
         started = time.perf_counter()
         train(self.model, chosen, resolved, 0, sampling=sampling, rehearsal=rehearsal)

@@ -65,6 +65,7 @@ def train(
     *,
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
+    weights: str | None = None,
     store: AnyStore = None,
     model: str | None = None,
     device: str = "auto",
@@ -74,9 +75,10 @@ def train(
 
     Several datasets make a single adapter that erases the concept of each, from up to ``pairs`` pairs of each.
     ``options`` overrides settings of the recipe, as in ``{"guidance": 0.8}``. ``seed`` decides rollouts, the order of
-    the pairs and what is rehearsed. An interrupted training resumes from its last checkpoint; a finished training is
-    returned as it is. Raises ``AdapterError`` for a checkpoint that cannot be resumed, ``DatasetError``, ``HubError``,
-    ``JudgeError``, ``ModelError``, ``RecipeError``, ``SettingsError``, ``StoreError``.
+    the pairs and what is rehearsed. ``weights`` are those of the judge that filtered (None: its own), which looks again
+    if a recipe rehearses prompts with other words. An interrupted training resumes from its last checkpoint; a finished
+    training is returned as it is. Raises ``AdapterError`` for a checkpoint that cannot be resumed, ``DatasetError``,
+    ``HubError``, ``JudgeError``, ``ModelError``, ``RecipeError``, ``SettingsError``, ``StoreError``.
     """
     if not isinstance(recipe, Recipe | PromptRecipe | str):
         raise RecipeError(f"{recipe!r} is not a recipe: pass an ear.Recipe, or one of {', '.join(recipes.RECIPES)}")
@@ -94,7 +96,7 @@ def train(
     ]
     combine(datasets)  # before a model is loaded: some cannot be erased together
     janus = load(model or datasets[0].model, device=device, dtype=dtype)
-    return erase(opened, datasets, janus, changed, [seed])[0]
+    return erase(opened, datasets, janus, changed, [seed], weights=weights)[0]
 
 
 def evaluate(

@@ -123,7 +123,7 @@ class Ablation:
     def base_steps(self) -> int:
         """Number of steps of the base recipe with the first seed, which is trained if it is not yet."""
         base, dataset = replace(self.base, name=variant_name(self.base.name)), self.data.load("filtered")
-        return int(erase(self.store, [dataset], self.model, base, self.seeds[:1])[0].facts["steps"])
+        return int(self._erase(dataset, base, self.seeds[:1])[0].facts["steps"])
 
     def rows(self, variant: Variant) -> list[JSON]:
         """The rows of a variant, of all seeds together; it is trained and measured unless it was before."""
@@ -131,11 +131,15 @@ class Ablation:
         if not file.is_file():
             dataset = self.data.load(variant.data)
             recipe = self.recipe(variant)
-            runs = erase(self.store, [dataset], self.model, recipe, self.seeds)
+            runs = self._erase(dataset, recipe, self.seeds)
             found = [evaluate(self.store, self.model, dataset, [run.adapter], self.settings) for run in runs]
             rows = list(self._rows(variant, resolve(recipe, [dataset], self.model), runs, found))
             write_atomic(file, pretty_json({"variant": asdict(variant), "versions": versions(), "rows": rows}))
         return [{**self._facts, **row} for row in read_json(file)["rows"]]
+
+    def _erase(self, dataset: Dataset, recipe: Recipe, seeds: Sequence[int]) -> list[TrainingRun]:
+        weights = self.settings.weights if self.settings.judge is None else None  # else those of another judge
+        return erase(self.store, [dataset], self.model, recipe, seeds, weights=weights)
 
     @property
     def _facts(self) -> JSON:

@@ -59,6 +59,13 @@ def train(
         typer.Option(help="Seed of rollouts, of the order of the pairs and of rehearsal.", show_default="0"),
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="Several seeds, each of which trains an adapter: 0,1,2.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Weights of the judge that filtered, for recipes that rehearse prompts with other words.",
+            show_default="its own",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print the steps, time and memory that training would take, but train nothing."),
@@ -113,7 +120,7 @@ def train(
     model = load_model(source, dataset)
     print_lines([*resolved.summary(), _precision(changed, model.device, model)])
     with _watchers(model, dataset, preview_every, tracking) as watchers:
-        runs = erase(store, datasets, model, changed, training_seeds, watchers)
+        runs = erase(store, datasets, model, changed, training_seeds, watchers, weights)
     _print_runs(source, dataset, model, resolved.settings(), runs)
     leave_process_group()
 

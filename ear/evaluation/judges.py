@@ -154,8 +154,7 @@ class NanoJudges(EvaluationJudges):
     def __init__(self, dataset: Dataset, judge: str | Judge | None, weights: str | None, device: str) -> None:
         first, second = measuring_judges(dataset.judge, style=dataset.concept.kind == "style")
         super().__init__(dataset, first if judge is None else judge, weights, device)
-        if second != self._of_concept[0].name:
-            self._of_concept.append(self._for_concept(second))
+        self._of_concept.append(self._for_concept(first if self._of_concept[0].name == second else second))
         self._named = judge if isinstance(judge, str) else None
         self._loaded: dict[str, Classifier] = {}
 
@@ -191,8 +190,8 @@ class NanoJudges(EvaluationJudges):
     def _of_retained(self, concept: RetainedConcept) -> list[Classifier]:
         first, second = measuring_judges(self.dataset.judge, style=concept.family == "style")
         if self._named is not None and same_labels(self._named, first):
-            first = self._named
-        return [self._classifier(name) for name in dict.fromkeys((first, second))]
+            first, second = self._named, first if self._named == second else second
+        return [self._classifier(name) for name in (first, second)]
 
     def _classifiers(self, retained: Iterable[RetainedConcept]) -> list[Classifier]:
         return [*super()._classifiers(retained), *self._of_attributes.values()]

@@ -21,13 +21,13 @@ from ear.method.progress import TrainingProgress
 from ear.method.prompt_recipes import write_prompt_adapter
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.recipes import AnyRecipe, PromptRecipe
-from ear.method.retention import RehearsalSet, rehearsal_set
+from ear.method.retention import RehearsalSet, rehearsal_set, words_judge
 from ear.method.rounds import most_steps
 from ear.method.runs import ADAPTER_FILE, TrainingRun, open_run
 from ear.method.several import combine, pairs_in_all
 from ear.method.state import TrainingState
 from ear.method.train import train
-from ear.retained_concepts import rehearsed_concepts
+from ear.retained_concepts import in_nano_world, rehearsed_concepts
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.device import device_errors
@@ -36,6 +36,8 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import versions
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, num_threads
+from ecgvf.judges import Judge
+from ecgvf.pairs import captions
 
 Watch = Callable[[TrainingRun, TrainingState], object]
 """Called after each window of a training; of several processes, in the main process only, which writes and reports."""
@@ -75,19 +77,20 @@ def erase(
     recipe: AnyRecipe,
     seeds: Sequence[int],
     watchers: Sequence[Watch] = (),
+    weights: str | None = None,
 ) -> list[TrainingRun]:
     """Train an adapter per seed, each of which erases the concepts of all ``datasets``, and return the finished runs in
     order; a recipe without randomness, or that trains nothing, has a single run. ``watchers`` are called after each
-    window.
+    window. ``weights`` are those of the judge that filtered (``words_judge``).
 
     An interrupted run resumes from its checkpoint; a finished run is returned as it is. On a CPU, equal runs with the
     same ``compute_dtype`` and the same number of threads and processes write equal bytes, and an interrupted run
     resumes with the number of threads that it began with.
 
     Raises ``AdapterError`` as ``train`` does, ``DatasetError`` as ``combine``, ``training_pairs`` and ``rehearsal_set``
-    do, ``JudgeError`` as ``rehearsal_set`` does, ``RecipeError`` as ``resolve``, ``train`` and ``write_prompt_adapter``
-    do, and for the released loop in several processes, ``StoreError`` as ``open_run`` does, and ``SettingsError`` or
-    ``DeviceFailed`` if the device lacks memory or fails.
+    do, ``JudgeError`` as ``words_judge`` and ``rehearsal_set`` do, ``RecipeError`` as ``resolve``, ``train`` and
+    ``write_prompt_adapter`` do, and for the released loop in several processes, ``StoreError`` as ``open_run`` does,
+    and ``SettingsError`` or ``DeviceFailed`` if the device lacks memory or fails.
     """
     dataset = combine(datasets)
     if isinstance(recipe, PromptRecipe):
@@ -103,6 +106,7 @@ def erase(
             f"recipe {recipe.name}: the released loop trains in a single process, not in {group.count}: start it "
             "without a launcher"
         )
+    judge = words_judge(dataset, resolved.stated, str(model.device), weights)  # before anything is rendered
     with group.main_process_first():
         pairs = training_pairs(store, dataset, model, resolved.stated.pairs)
     report_pairs(datasets, recipe.pairs)
@@ -112,8 +116,13 @@ def erase(
         concept, dataset.fingerprint, model, dataset.sampling, dtype=model.dtype_name, **resolved.settings()
     )
     settings |= fallback_dtype(recipe, model)
+    if resolved.stated.retention and not in_nano_world(dataset):
+        # The captions that ship decide what is rehearsed, also which prompts of a retain split are.
+        settings |= {"captions": captions.settings()}
+        if judge is not None:
+            settings |= {"words_judge": judge.weights_hash}
     runs = [open_run(ConceptRun(store, concept), recipe.name, settings, seed) for seed in seeds]
-    erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watchers, group)
+    erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watchers, group, judge)
     with device_errors(model.device, "train", _less_memory(recipe)):
         return [run if run.finished else erasure.train(run, seed) for run, seed in zip(runs, seeds, strict=True)]
 
@@ -130,6 +139,7 @@ class _Erasure:
     settings: Mapping[str, Any]
     watchers: Sequence[Watch]
     group: ProcessGroup
+    words_judge: Judge | None
     _rehearsals: dict[int, RehearsalSet] = field(default_factory=dict)
     """Number of threads → the rehearsal set: the number decides how its frozen states are rounded."""
 
@@ -196,7 +206,7 @@ class _Erasure:
     def _rehearsal(self, threads: int) -> RehearsalSet:
         recipe = self.resolved.stated
         if threads not in self._rehearsals:
-            self._rehearsals[threads] = rehearsal_set(self.store, self.model, self.dataset, recipe)
+            self._rehearsals[threads] = rehearsal_set(self.store, self.model, self.dataset, recipe, self.words_judge)
         rehearsal = self._rehearsals[threads]
         most = recipe.rehearsed + recipe.rehearsed_words
         if len(rehearsal.prompts) < most:

@@ -5,7 +5,7 @@ rehearsal set once, and the store keeps it, so that every recipe and seed rehear
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import pyarrow as pa
 import torch
@@ -23,7 +23,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, PromptNoise, decode_images, hidden_states, logits
-from ecgvf.judges import JudgeOptions, create_judge
+from ecgvf.judges import Judge, JudgeOptions, create_judge
 from ecgvf.judges.predictions import predict_all
 from ecgvf.render import RenderedImage, fill_with_images, refuse_failures
 
@@ -79,18 +79,19 @@ def rehearsal_set(
     model: JanusModel,
     dataset: Dataset,
     recipe: Recipe,
+    judge: Judge | None = None,
 ) -> RehearsalSet:
     """The images that ``recipe`` rehearses.
 
     - At most ``rehearsed`` images of retained concepts, as ``rehearsed_concepts`` selects them (``rehearsal_prompts``):
       the accepted images of the dataset's retain split, or, without this split, images that the frozen ``model``
       renders.
-    - At most ``rehearsed_words`` of target prompts with other words (``word_prompts``), rendered likewise. Words that
-      name a retained concept which is not rehearsed, such as a neighbour, are left out, and so are prompts that name
-      the concept, and images in which the judge that filtered the dataset sees it.
+    - With a ``judge`` (``words_judge``), at most ``rehearsed_words`` of target prompts with other words
+      (``word_prompts``), rendered likewise. Words that name a retained concept which is not rehearsed, such as a
+      neighbour, are left out, and so are prompts that name the concept, and images in which ``judge`` sees it.
 
     Images that the store has are not rendered again. Raises ``DatasetError`` if there is nothing to rehearse, and
-    ``JudgeError`` if the judge cannot be created, or fails on an image.
+    ``JudgeError`` if the judge fails on an image.
     """
     selected = rehearsal_prompts(dataset, recipe.rehearsed, recipe.rehearsed_concepts)
     chosen = [(concept.name, prompt) for concept, prompt in selected]
@@ -98,16 +99,27 @@ def rehearsal_set(
         prompts, vq_ids = _accepted(store, model, dataset, dataset.retain, chosen)
     else:
         prompts, vq_ids = _rendered(store, model, dataset, chosen)
-    if recipe.rehearsed_words:
+    if judge is not None:
         rehearsed = {topic for topic, _ in chosen}
         others = [each for each in retained_concepts(dataset) if each.name not in rehearsed]
         held_out = set[str]().union(*map(words_of, others))
-        added, added_ids = _of_words(store, model, dataset, recipe.rehearsed_words, held_out)
+        added, added_ids = _of_words(store, model, dataset, recipe.rehearsed_words, held_out, judge)
         prompts, vq_ids = [*prompts, *added], torch.cat([vq_ids, added_ids])
     if not prompts:
         raise DatasetError(f"nothing to rehearse for {dataset.concept.name!r}: train with --option retention=0")
     noise = recipe.rehearsal_noise
     return RehearsalSet(tuple(prompts), vq_ids, _frozen_states(model, prompts, vq_ids, noise), noise)
+
+
+def words_judge(dataset: Dataset, recipe: Recipe, device: str, weights: str | None = None) -> Judge | None:
+    """The judge that filtered ``dataset``, for the images of words that ``recipe`` rehearses; None if there are none.
+
+    ``weights``: those that it filtered with, if not its own, as a dataset does not name them. Raises ``JudgeError``.
+    """
+    if not (recipe.retention and recipe.rehearsed_words):
+        return None
+    options = replace(JudgeOptions.from_recorded(dict(dataset.judge_options)), weights=weights)
+    return create_judge(dataset.concept, dataset.model, dataset.judge, options, device)
 
 
 def count_rendered(dataset: Dataset, recipe: Recipe) -> int:
@@ -187,18 +199,16 @@ def _rendered(
 
 
 def _of_words(
-    store: Store, model: JanusModel, dataset: Dataset, count: int, held_out: set[str]
+    store: Store, model: JanusModel, dataset: Dataset, count: int, held_out: set[str], judge: Judge
 ) -> tuple[list[str], Tensor]:
     """At most ``count`` prompts with words of the vocabulary other than ``held_out``, which do not name the concept and
-    whose images do not show it, and their image tokens, int64 [N, T]."""
+    in whose images ``judge`` does not see it, and their image tokens, int64 [N, T]."""
     pairs = [record.pair for record in dataset.train]
     words = [word for word in vocabulary(model) if not {word.casefold(), word.casefold().removesuffix("s")} & held_out]
     texts = word_prompts(words, pairs, count, dataset.run_seed)
     if not texts:
         return [], torch.empty(0, model.image_tokens, dtype=torch.int64)
     prompts, vq_ids = _rendered(store, model, dataset, [(WORD, text) for text in texts])
-    options = JudgeOptions.from_recorded(dict(dataset.judge_options))
-    judge = create_judge(dataset.concept, dataset.model, dataset.judge, options, str(model.device))
     present: list[bool] = []
     for start in range(0, len(prompts), JUDGED_BATCH):
         batch = slice(start, start + JUDGED_BATCH)

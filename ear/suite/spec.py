@@ -15,9 +15,11 @@ from ear.evaluation.settings import Figures
 from ear.method import recipes
 from ear.method.recipe import Recipe
 from ecgvf.core import concepts, strict_yaml
+from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import EvaluationSplit
 from ecgvf.core.validation import first_error
+from ecgvf.judges.factory import RETAINED_JUDGE, default_judge
 from ecgvf.world.domain import NANO
 
 IMAGENETTE = (
@@ -96,6 +98,8 @@ class SuiteSpec(_Part):
     as far as its keys are set."""
     budget_usd: float = Field(default=5.0, gt=0)
     """Limit on the cost of the LLM calls for a concept, in US dollars."""
+    weights: dict[str, str] = {}
+    """Judge → its weights, as ``--weights`` names them; a judge that is not named has its own."""
     batch_size: int | None = Field(default=None, ge=1)
     """Images rendered at once; None: by the model's size."""
     timeout_minutes: float | None = Field(default=None, gt=0)
@@ -140,6 +144,9 @@ class SuiteSpec(_Part):
         known = [concepts.find(name).name for name in self.concepts]
         if unknown := [name for name in self.oracles if name not in known]:
             raise ValueError(f"oracles: {unknown[0]} is not among the concepts {', '.join(known)}")
+        judges = {default_judge(concepts.find(name), self.model) for name in self.concepts} | {RETAINED_JUDGE}
+        if unknown := [name for name in self.weights if name not in judges]:
+            raise ValueError(f"weights: {unknown[0]} is not among the judges {', '.join(sorted(judges))}")
         if len(self.run_seeds) > 1 and not self.offline:
             raise ValueError(
                 "run_seeds: LLM writers cannot be seeded, so there can be only one run: write run_seeds: [0]"
@@ -176,7 +183,12 @@ class SuiteSpec(_Part):
         trained = self.training_seeds[1:] if random else ()
         return [*((seed, training) for seed in self.run_seeds), *((first, seed) for seed in trained)]
 
-    def settings(self, concept: str, figures: Figures) -> EvaluationSettings:
+    def judge_weights(self, concept: Concept) -> str | None:
+        """The weights of the judges of ``concept`` and of retained concepts, as ``--weights`` names them."""
+        judges = (default_judge(concept, self.model), RETAINED_JUDGE)
+        return ",".join(f"{name}={self.weights[name]}" for name in sorted(self.weights) if name in judges) or None
+
+    def settings(self, concept: Concept, figures: Figures) -> EvaluationSettings:
         """The settings of the evaluation of each cell of ``concept``."""
         full = figures == "full"
         return EvaluationSettings(
@@ -187,7 +199,8 @@ class SuiteSpec(_Part):
             figures=figures,
             split=self.split,
             questions=self.questions if full else None,
-            oracle=self.oracles.get(concept) if full else None,
+            oracle=self.oracles.get(concept.name) if full else None,
+            weights=self.judge_weights(concept),
             batch_size=self.batch_size,
         )
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ from ear.suite.spec import SuiteSpec, concept_names
 from ear.suite.submission import Submission
 from ecgvf import Run
 from ecgvf.core import concepts, openings
+from ecgvf.core.concepts import Concept
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, SettingsError, WriterError
 from ecgvf.core.files import JSON
@@ -37,12 +38,16 @@ from ecgvf.core.openings import Opening
 from ecgvf.core.shard_set import fingerprint, versions
 from ecgvf.core.store import Store
 from ecgvf.engine import Engine, ThisProcess, local_engine
+from ecgvf.filter.stage import open_judge
 from ecgvf.janus import JanusModel, load
 from ecgvf.janus.loading import fingerprint as model_fingerprint
+from ecgvf.judges import JudgeOptions
 from ecgvf.judges.nano import nano_weights
+from ecgvf.pairs import captions
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.default_counts import PROMPTS_PER_CALL
 from ecgvf.world import grammar
+from ecgvf.world.domain import NANO
 
 if TYPE_CHECKING:
     from ecgvf.llm.registry import LLMWriter
@@ -137,7 +142,8 @@ class Suite:
         """Check what ``cells`` need, before anything is paid or rendered; without cells nothing is needed.
 
         Raises ``ModelError`` for a model that is neither here nor can be downloaded, ``WriterError`` without a writer,
-        ``AdapterError`` for a submitted adapter that erases another concept than its cell's.
+        ``AdapterError`` for a submitted adapter that erases another concept than its cell's, ``JudgeError`` for a judge
+        that cannot be opened.
         """
         if not cells:
             return
@@ -147,6 +153,10 @@ class Suite:
                 self._submission(cell.concept, cell.recipe).check(cell.concept)
         if not self.spec.offline:
             self._writers()
+        for name in dict.fromkeys(cell.concept for cell in cells):
+            concept = self._concept(name)
+            options = JudgeOptions(weights=self.spec.judge_weights(concept))
+            open_judge(concept, self.spec.model, None, options, "cpu")  # the cells need the GPU
 
     @cached_property
     def model(self) -> JanusModel:
@@ -160,11 +170,12 @@ class Suite:
 
         The code, the dtype, which the machine decides, and judges outside nano's world are not part of it.
         """
+        concept = self._concept(cell.concept)
         settings: JSON = {
             "cell": asdict(cell),
-            "concept": concepts.find(self.concepts[cell.concept]).model_dump(mode="json"),
+            "concept": concept.model_dump(mode="json"),
             "recipe": self._method_settings(cell),
-            "settings": _keyed(self.spec.settings(cell.concept, cell.figures)),
+            "settings": _keyed(self.spec.settings(concept, cell.figures)),
         }
         if not self.spec.offline:
             settings["writers"] = self.spec.writers
@@ -247,7 +258,7 @@ class Suite:
         # In this process, the model that the cell needs anyway renders.
         model = self.model if isinstance(engine, ThisProcess) else self.spec.model
         run.render(model=model, seed=run_seed, engine=engine)
-        run.filter(engine=engine)
+        run.filter(engine=engine, options=JudgeOptions(weights=self.spec.judge_weights(self._concept(concept))))
         dataset = run.dataset()
         if run_seed == self._first:
             return dataset
@@ -286,8 +297,13 @@ class Suite:
 
     @cached_property
     def _facts(self) -> JSON:
-        """Hashes of the model, of nano's world and of its judges' weights."""
-        return {"model": model_fingerprint(self.spec.model), "world": grammar.fingerprint(), "judges": nano_weights()}
+        """Hashes of the model, of nano's world and its judges' weights, and but for nano of the shipped captions."""
+        facts = {"model": model_fingerprint(self.spec.model), "world": grammar.fingerprint(), "judges": nano_weights()}
+        return facts if self.spec.model == NANO else {**facts, "captions": captions.settings()}
+
+    def _concept(self, name: str) -> Concept:
+        """The concept as it ships, or as its file is now."""
+        return concepts.find(self.concepts[name])
 
     def _method_settings(self, cell: Cell) -> JSON:
         if cell.recipe in self.submissions:
@@ -299,7 +315,7 @@ class Suite:
     def _evaluate(self, cell: Cell) -> tuple[Evaluation, Path]:
         """Train the cell's adapter if it has a recipe, and measure it. Returns also the file for the contact sheet."""
         dataset, store = self.dataset(cell.concept, self._first), Store(self.store / f"run-{self._first}")
-        settings = self.spec.settings(cell.concept, cell.figures)
+        settings = self.spec.settings(self._concept(cell.concept), cell.figures)
         if cell.recipe in self.submissions:
             submission = self._submission(cell.concept, cell.recipe)
             found = submission.evaluate(store, self.model, dataset, settings, self.results / "prompts")
@@ -312,7 +328,9 @@ class Suite:
 
     def _train(self, cell: Cell) -> Path:
         dataset, store = self.dataset(cell.concept, cell.run_seed), Store(self.store / f"run-{cell.run_seed}")
-        return erase(store, [dataset], self.model, find(cell.recipe), [cell.training_seed])[0].adapter
+        weights = self.spec.judge_weights(self._concept(cell.concept))
+        recipe, seeds = find(cell.recipe), [cell.training_seed]
+        return erase(store, [dataset], self.model, recipe, seeds, weights=weights)[0].adapter
 
     def _write_with_llms(self, run: Run) -> None:
         """Let LLMs write pairs and evaluation prompts within one budget; answered calls are never paid again."""
@@ -382,6 +400,14 @@ def _keyed(settings: EvaluationSettings) -> JSON:
 def _hash(questions: Path) -> str:
     """A hash of the file of ``questions``. Raises ``DatasetError`` if it cannot be read."""
     try:
-        return hashlib.sha256(questions.read_bytes()).hexdigest()[:16]
+        state = questions.stat()
+        return _content_hash(questions.resolve(), state.st_size, state.st_mtime_ns)
     except OSError as error:
         raise DatasetError(f"cannot read questions from {questions}: {error.strerror}") from error
+
+
+@cache
+def _content_hash(file: Path, size: int, mtime_ns: int) -> str:
+    """Cached, as every key has it, and the file may have all of POPE's images; a file that changes has another time."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]

@@ -7,7 +7,7 @@ RESULTS/datasets.json   what the datasets were made of: yield, reasons for rejec
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -63,8 +63,12 @@ def results(suite: Suite, command: str, known: KnownRows | None = None) -> JSON:
     ``known``: rows that earlier calls computed; this call adds to them.
     """
     known = {} if known is None else known
+    finished = _finished_facts(suite)
     rows = [
-        row for concept in suite.concepts for method in suite.methods for row in _rows(suite, concept, method, known)
+        row
+        for concept in suite.concepts
+        for method in suite.methods
+        for row in _rows(suite, concept, method, finished, known)
     ]
     ordered = sorted(
         drop_repeated_ceiling(drop_repeated_references(rows)),
@@ -73,30 +77,37 @@ def results(suite: Suite, command: str, known: KnownRows | None = None) -> JSON:
     statuses = {row["status"] for row in ordered if row["figure"].startswith("goal_")}
     missing_rows = [row for row in ordered if row["recipe"] == suite.spec.goals and row["figure"] == MISSING]
     met = statuses == {"met"} if statuses and not missing_rows else None
-    finished = [facts for cell in suite.cells if (facts := suite.facts(cell)) is not None]
     return {
         "met": met,
         "command": command,
-        "versions": _versions(finished),
-        "seconds": sum(facts["seconds"] for facts in finished),
+        "versions": _versions(finished.values()),
+        "seconds": sum(facts["seconds"] for facts in finished.values()),
         "test_openings": count_openings(suite),
         "rows": [{name: row[name] for name in SCHEMA.names} for row in ordered],
     }
 
 
-def _versions(finished: Sequence[JSON]) -> list[JSON]:
+def _finished_facts(suite: Suite) -> dict[Cell, JSON]:
+    """The finished cells, in their order, with their facts (``Suite.facts``), which takes two keys per cell."""
+    return {cell: facts for cell in suite.cells if (facts := suite.facts(cell)) is not None}
+
+
+def _versions(finished: Iterable[JSON]) -> list[JSON]:
     known = [facts.get("versions") for facts in finished]
     distinct = [each for index, each in enumerate(known) if each not in known[:index]]
     return [{"cells": known.count(each), "versions": each} for each in distinct]
 
 
-def _rows(suite: Suite, concept: str, method: str, known: KnownRows) -> list[JSON]:
-    """The rows of the finished cells of a concept and method, and a row of those that are missing."""
+def _rows(suite: Suite, concept: str, method: str, measured: Collection[Cell], known: KnownRows) -> list[JSON]:
+    """The rows of the finished cells of a concept and method, and a row of those that are missing.
+
+    ``measured``: the suite's finished cells.
+    """
     cells = suite.cells_of(concept, method)
-    finished = _finished(suite, concept, method)
-    missing = [cell for cell in cells if suite.facts(cell) is None]
+    finished = _finished(cells, measured)
+    missing = [cell for cell in cells if cell not in measured]
     reference = suite.spec.reference
-    compared = _finished(suite, concept, reference)[:1] if method != reference else []
+    compared = _finished(suite.cells_of(concept, reference), measured)[:1] if method != reference else []
     key = (*finished, *compared)
     if finished and key not in known:
         cell_results = [result for cell in finished if (result := suite.cell_result(cell)) is not None]
@@ -109,10 +120,10 @@ def _rows(suite: Suite, concept: str, method: str, known: KnownRows) -> list[JSO
     return [*(known[key] if finished else []), *unmeasured]
 
 
-def _finished(suite: Suite, concept: str, method: str) -> list[Cell]:
-    """The finished cells of a concept and method; the full figures replace those of the first cell, which they have."""
-    cells = suite.cells_of(concept, method)
-    finished = [cell for cell in cells if suite.facts(cell) is not None]
+def _finished(cells: Sequence[Cell], measured: Collection[Cell]) -> list[Cell]:
+    """Those of a concept's and method's ``cells`` that are ``measured``; the full figures replace those of the first
+    cell, which they have."""
+    finished = [cell for cell in cells if cell in measured]
     if full := [cell for cell in finished if cell.figures == "full"]:
         return [*full, *(cell for cell in finished if cell not in (cells[0], *full))]
     return finished
@@ -140,11 +151,11 @@ def write_results(suite: Suite, content: JSON) -> None:
 def copy_finished(suite: Suite, folder: Path) -> None:
     """Copy the finished cells in ``folder`` that the suite's results lack, and what is known of their datasets."""
     other = replace(suite, results=folder)
-    finished = [facts for cell in suite.cells if (facts := suite.facts(cell)) is not None]
-    own = {facts["original"] for facts in finished}
+    finished = _finished_facts(suite)
+    own = {facts["original"] for facts in finished.values()}
     copied = 0
     for cell in suite.cells:
-        if suite.facts(cell) is None and (facts := other.facts(cell)) is not None:
+        if cell not in finished and (facts := other.facts(cell)) is not None:
             for name in (facts["original"], cell.name):
                 if name not in own:
                     write_atomic(suite.file(name), other.file(name).read_bytes())
@@ -156,11 +167,10 @@ def copy_finished(suite: Suite, folder: Path) -> None:
 
 
 def _cell_files(suite: Suite) -> Iterator[JSON]:
-    for cell in suite.cells:
-        if (facts := suite.facts(cell)) is not None:
-            files = {"file": f"{cell.name}.parquet", "original": f"{facts['original']}.parquet"}
-            kept = {name: facts.get(name) for name in ("seconds", "not_measured")}
-            yield {**asdict(cell), **files, **kept}
+    for cell, facts in _finished_facts(suite).items():
+        files = {"file": f"{cell.name}.parquet", "original": f"{facts['original']}.parquet"}
+        kept = {name: facts.get(name) for name in ("seconds", "not_measured")}
+        yield {**asdict(cell), **files, **kept}
 
 
 def json_file(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, Self
 
 import numpy as np
@@ -47,6 +48,7 @@ class Figure:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] of {self.n}"
 
 
+@cache  # a suite's table has few distinct ones, and an exact interval takes milliseconds
 def proportion(successes: int, n: int, method: Literal["wilson", "exact"] = "wilson") -> Figure:
     """The share of ``successes`` among ``n``, in [0, 1], with Wilson's score interval.
 

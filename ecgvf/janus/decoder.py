@@ -133,13 +133,13 @@ class _Graph:
     ) -> None:
         self._tokens, self._position = tokens.clone(), torch.tensor([position], device=tokens.device)
         stream = _capture_stream(tokens.device)
-        pool = None if earlier is None else earlier._graph.pool()
         with torch.cuda.device(tokens.device):  # the current device may be another model's
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):  # libraries initialise on their first call, which must not be captured
                 function(self._tokens, self._position)
             torch.cuda.current_stream().wait_stream(stream)
             self._graph = torch.cuda.CUDAGraph()
+            pool = None if earlier is None else earlier._graph.pool()
             with torch.cuda.graph(self._graph, pool=pool, stream=stream):
                 self._states = function(self._tokens, self._position)
 

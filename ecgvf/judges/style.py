@@ -20,6 +20,7 @@ class Style(HuggingFace):
         if weights is None:
             raise JudgeError(
                 "judge style needs UnlearnDiffAtk's WikiArt classifier (github.com/OPTML-Group/Diffusion-MU-Attack): "
-                "download its folder and name it with --weights, or name the Hub id of a copy"
+                "download its folder and name it with --weights (in a suite, its field weights), or name the Hub id of "
+                "a copy"
             )
         super().__init__("style", weights, criterion, device=device)

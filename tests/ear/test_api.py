@@ -9,7 +9,7 @@ import pytest
 import ear
 from ear.method.recipes import DEFAULT
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import AdapterError, DatasetError, EcgvfError, ModelError, RecipeError, SettingsError
+from ecgvf.core.errors import AdapterError, DatasetError, EcgvfError, JudgeError, ModelError, RecipeError, SettingsError
 from ecgvf.core.store import Store
 
 FAST = {"passes": 1, "rollouts": 2, "images_per_step": 2, "rehearsed": 4, "rehearsed_per_step": 2}
@@ -81,6 +81,11 @@ def test_a_training_of_another_recipe_is_another_run(store: Store, dataset: Data
             "--seed -1: it must be a whole",
         ),
         (lambda dataset, store: ear.train(dataset, model="janus-giga", store=store), ModelError, "unknown model"),
+        (
+            lambda dataset, store: ear.train(dataset, "on-policy-words", weights="V1", store=store, device="cpu"),
+            JudgeError,
+            "judge nano-object-a has built-in weights",
+        ),
         (lambda dataset, store: ear.train(dataset, device="gpu", store=store), EcgvfError, "gpu"),
         (lambda dataset, store: ear.evaluate(dataset, store=store), AdapterError, "run `ear train"),
         (lambda dataset, store: ear.evaluate(dataset, "nowhere", store=store), AdapterError, "no adapter at nowhere"),

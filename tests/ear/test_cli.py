@@ -209,6 +209,11 @@ def test_a_dry_run_needs_no_weights(
     assert "counted in bfloat16, as for a GPU" in shown and "bfloat16 compute" in shown
 
 
+def test_the_judge_that_filtered_looks_at_images_of_words_with_the_weights_that_are_named(store: Store) -> None:
+    words = ("train", "--recipe", "on-policy-words", "--weights", "V1")
+    assert "judge nano-object-a has built-in weights" in " ".join(ear(*words, store=store, code=2).split())
+
+
 def test_a_dry_run_refuses_what_a_training_would(store: Store, tmp_path: Path) -> None:
     another = str(build(tmp_path / "another", seed=1))
     for words in (["--dry-run"], []):

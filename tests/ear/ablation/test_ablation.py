@@ -120,7 +120,7 @@ def test_a_factor_whose_levels_train_alike_is_refused_before_anything_is_trained
     ablation: Ablation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a window that is the whole image, there is nothing to draw."""
-    monkeypatch.setattr("ear.ablation.ablation.erase", lambda *_: pytest.fail("something was trained"))
+    monkeypatch.setattr("ear.ablation.ablation.erase", lambda *_, **__: pytest.fail("something was trained"))
     whole = replace(ablation, base=replace(BASE, window=576))
     with pytest.raises(
         SettingsError, match="patch-sampling: all its levels are the same training around paper, window=576"
@@ -166,7 +166,7 @@ def test_a_finished_variant_is_not_measured_again(ablation: Ablation, monkeypatc
     assert names == ["ablation.csv", "ablation.parquet", "order.svg", "retention.svg", "variants"]
     plots = [(ablation.folder / name).read_bytes() for name in names if name.endswith("svg")]
 
-    def fail(*_: Any) -> Any:
+    def fail(*_: Any, **__: Any) -> Any:
         raise AssertionError("trained again")
 
     monkeypatch.setattr("ear.ablation.ablation.erase", fail)
@@ -282,10 +282,10 @@ def test_it_runs_in_parts(ablation: Ablation, capsys: pytest.CaptureFixture[str]
 def test_a_variant_whose_training_diverges_does_not_stop_the_others(
     ablation: Ablation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def diverge(*arguments: Any) -> Any:
+    def diverge(*arguments: Any, **more: Any) -> Any:
         if arguments[3].order == "shuffled":
             raise RecipeError("the loss is not finite")
-        return erase(*arguments)
+        return erase(*arguments, **more)
 
     monkeypatch.setattr("ear.ablation.ablation.erase", diverge)
     assert set(ablate(ablation, ["order"])["level"].to_pylist()) == {"dataset"}

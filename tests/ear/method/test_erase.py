@@ -6,14 +6,21 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ear.method import retention
 from ear.method.erase import erase
 from ear.method.log import TrainingLog
 from ear.method.recipe import Recipe
 from ear.method.recipes import DEFAULT, PAPER, PUBLISHED
+from ecgvf.core import concepts
+from ecgvf.core.concepts import Concept
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import RecipeError, SettingsError
+from ecgvf.core.errors import JudgeError, RecipeError, SettingsError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
+from ecgvf.judges import JudgeOptions
+from ecgvf.pairs import captions
+from ecgvf.render import batches
+from tests.ear.conftest import AgreeingJudge
 
 SMALL = replace(DEFAULT, rollouts=2, rollout_epochs=1, images_per_step=2, passes=1, rehearsed=4, rehearsed_per_step=2)
 
@@ -26,6 +33,52 @@ def test_the_default_recipe_trains_on_policy_and_records_what_it_rehearsed(
     assert run.facts["steps"] == 2 and "church" not in run.facts["rehearsed_concepts"]
     assert run.facts["recipe"]["trajectory"] == "rollout"
     assert erase(store, [dataset], tiny, SMALL, [0]) == [run]
+
+
+def test_a_judge_of_words_that_cannot_be_opened_is_found_before_anything_is_rendered(
+    store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("rendered"))
+    painted = replace(dataset, concept=concepts.find("van-gogh"), judge="style")
+    with pytest.raises(JudgeError, match="judge style needs"):
+        erase(store, [painted], tiny, replace(SMALL, rehearsed_words=2), [0])
+
+
+def test_other_weights_of_the_judge_of_words_train_another_adapter(
+    store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[str, str | None, str]] = []
+
+    def create_judge(concept: Concept, model: str, name: str, options: JudgeOptions, device: str) -> AgreeingJudge:
+        opened.append((name, options.weights, device))
+        judge = AgreeingJudge([False] * 2)
+        judge.weights_hash = str(options.weights)
+        return judge
+
+    monkeypatch.setattr(retention, "create_judge", create_judge)
+    monkeypatch.setattr(retention, "vocabulary", lambda _: ["gadget"])
+    outside, words = replace(dataset, judge="resnet50"), replace(SMALL, rehearsed_words=2)
+    first, again, other = (
+        erase(store, [outside], tiny, words, [0], weights=weights)[0] for weights in ("V1", "V1", "V2")
+    )
+    assert again == first and not again.new and other.path != first.path
+    assert opened == [("resnet50", "V1", "cpu")] * 2 + [("resnet50", "V2", "cpu")]
+
+
+def test_outside_nanos_world_other_captions_train_another_adapter(
+    store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ear.method.erase._Erasure.train", lambda _, run, seed: run)
+
+    def names(recipe: Recipe) -> list[str]:
+        return [erase(store, [each], tiny, recipe, [0])[0].path.name for each in (dataset, outside)]
+
+    outside = replace(dataset, judge="resnet50")
+    before, unrehearsed = names(SMALL), names(PAPER)
+    monkeypatch.setattr(captions, "_hash", lambda: "edited")
+    after = names(SMALL)
+    assert after[0] == before[0] and after[1] != before[1]
+    assert names(PAPER) == unrehearsed
 
 
 def test_a_run_records_its_log(store: Store, dataset: Dataset, tiny: JanusModel) -> None:

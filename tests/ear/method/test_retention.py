@@ -105,34 +105,27 @@ def test_accepted_images_without_tokens_are_rendered_again(store: Store, dataset
 def test_of_the_prompts_with_other_words_those_that_show_the_concept_are_left_out(
     store: Store, tiny: JanusModel, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge, devices = AgreeingJudge([True, False, True, False, False, False]), list[str]()
-
-    def create_judge(*arguments: Any) -> AgreeingJudge:
-        devices.append(arguments[-1])
-        return judge
-
-    monkeypatch.setattr(retention, "create_judge", create_judge)
+    judge = AgreeingJudge([True, False, True, False, False, False])
     words = ["gadget", "ripple", "between"]
     # The tiny model's are bytes. Castles and mosques are measured without rehearsal.
     monkeypatch.setattr(retention, "vocabulary", lambda _: ["Castles", *words, "mosque"])
     texts = word_prompts(words, [record.pair for record in dataset.train], 6, dataset.run_seed)
     assert len(texts) == 6
-    whole = rehearsal_set(store, tiny, dataset, rehearsing(4, rehearsed_words=6))
+    whole = rehearsal_set(store, tiny, dataset, rehearsing(4, rehearsed_words=6), judge)
     without = rehearsal_set(store, tiny, dataset, rehearsing(4))
     assert whole.prompts == (*without.prompts, texts[1], *texts[3:])
     assert torch.equal(whole.vq_ids[:4], without.vq_ids)
     assert whole.frozen_states.shape == (8, 16, 32)
-    assert devices == ["cpu"]  # as the model
 
 
 def test_prompts_that_name_the_concept_are_left_out_whatever_the_judge_sees(
     store: Store, tiny: JanusModel, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "create_judge", lambda *_: AgreeingJudge([False] * 12))
+    judge = AgreeingJudge([False] * 12)
     words = ["gadget", "Basilica", "churches"]  # one of them is an unseen term
     monkeypatch.setattr(retention, "vocabulary", lambda _: words)
     texts = word_prompts(words, [record.pair for record in dataset.train], 12, dataset.run_seed)
-    found = rehearsal_set(store, tiny, dataset, rehearsing(4, rehearsed_words=12)).prompts[4:]
+    found = rehearsal_set(store, tiny, dataset, rehearsing(4, rehearsed_words=12), judge).prompts[4:]
     assert found == tuple(text for text in texts if "gadget" in text) and 0 < len(found) < 12
 
 
@@ -144,10 +137,9 @@ def test_an_image_that_the_judge_fails_on_is_one_line(
 
     judge = AgreeingJudge()
     monkeypatch.setattr(judge, "predict", fail)
-    monkeypatch.setattr(retention, "create_judge", lambda *_: judge)
     monkeypatch.setattr(retention, "vocabulary", lambda _: ["gadget"])
     with pytest.raises(JudgeError, match=r"judge nano-object-a fails on the image of '.*gadget.*': .* returned NaN"):
-        rehearsal_set(store, tiny, dataset, rehearsing(4, rehearsed_words=1))
+        rehearsal_set(store, tiny, dataset, rehearsing(4, rehearsed_words=1), judge)
 
 
 def test_no_word_names_what_is_measured_without_rehearsal() -> None:

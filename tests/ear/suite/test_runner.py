@@ -18,7 +18,7 @@ from ear.evaluation.outcomes import read_outcomes, write_outcomes
 from ear.suite import Cell, Suite, read_spec, run_suite, runner, write_known_results
 from ear.suite.last_results import last_results, remember
 from ear.suite.runner import log_file, measure_in_process
-from ecgvf.core.errors import EcgvfError, SettingsError
+from ecgvf.core.errors import EcgvfError, JudgeError, SettingsError
 from tests.ear.suite.small_suite import cell_result, keep, small_suite
 
 FORK = multiprocessing.get_context("fork")  # a child that imports nothing
@@ -146,8 +146,8 @@ def test_goals_that_are_missed_are_named_before_the_command_exits_1(
     assert "not measured: church understanding_ratio" in line
 
 
-def test_a_model_or_a_writer_that_is_not_there_is_found_before_anything_is_paid(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_model_a_writer_or_a_judge_that_is_not_there_is_found_before_anything_is_paid(
+    tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     absent = small_suite(tmp_path / "a", model=str(tmp_path / "none"))
     with pytest.raises(EcgvfError, match="none"):
@@ -158,6 +158,11 @@ def test_a_model_or_a_writer_that_is_not_there_is_found_before_anything_is_paid(
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(EcgvfError, match="no key for"):
         keyless.check(keyless.cells)
+    painters = {"concepts": ("van-gogh",), "model": str(tiny_path), "writers": "offline"}
+    for weights, message in (({}, "judge style needs .* its field weights"), ({"style": "none"}, "cannot load .*none")):
+        unjudged = small_suite(tmp_path / "c", **painters, weights=weights)
+        with pytest.raises(JudgeError, match=message):
+            unjudged.check(unjudged.cells)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 """The declaration of a suite."""
 
+import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -16,6 +19,8 @@ from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, EcgvfError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
+from ecgvf.judges import JudgeOptions
+from ecgvf.pairs import captions
 from tests.ear.suite.small_suite import small_suite
 
 ROOT = Path(__file__).parents[3]
@@ -96,6 +101,38 @@ def test_other_questions_are_another_cell_wherever_their_file_is(tmp_path: Path)
         small_suite(tmp_path, figures="full", questions=tmp_path / "none.parquet").key(cell)
 
 
+def test_the_questions_are_read_once_until_their_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, read, digest = tmp_path / "questions.parquet", list[str](), hashlib.file_digest
+
+    def recorded(stream: Any, name: str) -> Any:
+        read.append(stream.name)
+        return digest(stream, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", recorded)
+    cell = Cell("church", "paper", 0, 0, "full")
+    suite = small_suite(tmp_path, figures="full", questions=file)
+    keys = []
+    for second, content in enumerate((b"some questions", b"more questions")):
+        file.write_bytes(content)
+        os.utime(file, (second, second))
+        keys += [suite.key(cell), suite.key(cell)]
+    assert keys[0] == keys[1] != keys[2] == keys[3]
+    assert read.count(str(file)) == 2
+
+
+def test_the_captions_that_ship_are_part_of_the_key_but_of_nanos(
+    tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keys() -> list[str]:
+        suites = [small_suite(tmp_path, model=model, writers="offline") for model in ("janus-nano", str(tiny_path))]
+        return [suite.key(suite.cells[0]) for suite in suites]
+
+    before = keys()
+    monkeypatch.setattr(captions, "_hash", lambda: "edited")
+    nano, other = keys()
+    assert nano == before[0] and other != before[1]
+
+
 def test_what_is_measured_is_the_concept_that_the_key_has_not_the_stores_copy(tmp_path: Path) -> None:
     church = concepts.find("church")
     suite = small_suite(tmp_path)
@@ -136,11 +173,40 @@ def test_a_cell_opens_its_dataset_and_the_model_once(
         return tiny
 
     monkeypatch.setattr("ear.suite.suite.load", load)
-    monkeypatch.setattr("ear.suite.suite.erase", lambda *_: [SimpleNamespace(adapter=tmp_path / "adapter")])
+    monkeypatch.setattr("ear.suite.suite.erase", lambda *_, **__: [SimpleNamespace(adapter=tmp_path / "adapter")])
     monkeypatch.setattr("ear.suite.suite.evaluate", lambda *_: None)
     suite = small_suite(tmp_path)
     suite._evaluate(Cell("church", "paper", 0, 0))
     assert opened == [suite.spec.model, tiny]
+
+
+def test_each_concept_is_filtered_and_measured_by_its_judge_with_the_suites_weights(
+    tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filtered: list[JudgeOptions] = []
+    trained: list[str | None] = []
+
+    def erase(*_: object, weights: str | None) -> list[SimpleNamespace]:
+        trained.append(weights)
+        return [SimpleNamespace(adapter=tmp_path)]
+
+    def run(suite: Suite, concept: str, seed: int) -> SimpleNamespace:
+        stages = dict.fromkeys(("generate", "render"), lambda **_: None)
+        return SimpleNamespace(**stages, filter=lambda options, **_: filtered.append(options), dataset=lambda: dataset)
+
+    monkeypatch.setattr(Suite, "run", run)
+    monkeypatch.setattr("ear.suite.suite.load", lambda _: None)
+    weights = {"style": "folder", "resnet50": "V1"}
+    fields = {"concepts": ("church", "van-gogh"), "model": "janus-pro-1b", "writers": "offline"}
+    suite = small_suite(tmp_path, **fields, weights=weights)
+    monkeypatch.setattr("ear.suite.suite.erase", erase)
+    for cell in suite.cells:
+        suite._train(cell)
+    expected = ["resnet50=V1", "resnet50=V1,style=folder"]
+    assert [options.weights for options in filtered] == trained == expected
+    assert [suite.spec.settings(concepts.find(name), "default").weights for name in suite.concepts] == expected
+    without = small_suite(tmp_path, **fields).spec
+    assert without.settings(concepts.find("church"), "full").weights is None
 
 
 def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
@@ -182,6 +248,7 @@ def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
         ("concepts: [church]\nname: ../x", "name: it must match"),
         ("concepts: [church]\nfigures: paper", "figures: it must be 'default' or 'full'"),
         ("concepts: [church]\noracles: {cat: x}", "oracles: cat is not among"),
+        ("concepts: [church]\nweights: {style: x}", "weights: style is not among the judges nano-object-a, resnet50"),
     ],
 )
 def test_a_wrong_declaration_is_one_line(tmp_path: Path, text: str, message: str) -> None:

@@ -209,6 +209,13 @@ def test_the_ceiling_is_listed_once(tmp_path: Path) -> None:
     assert "ceiling" not in leaderboard(content)
 
 
+def test_a_table_asks_once_whether_a_cell_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite, asked = small_suite(tmp_path, recipes=("paper", "esd"), goals="paper"), list[Cell]()
+    monkeypatch.setattr(Suite, "facts", lambda _, cell: asked.append(cell))
+    results(suite, "")
+    assert asked == suite.cells
+
+
 def test_results_say_how_long_their_cells_took(tmp_path: Path) -> None:
     suite = small_suite(tmp_path, recipes=("paper", "prompt-rewrite"))
     keep(suite, cell_result(0, 0, 3))

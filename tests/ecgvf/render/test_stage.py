@@ -99,7 +99,10 @@ def test_a_loaded_model_with_other_fields_does_not_render_under_the_same_fingerp
         with pytest.raises(SettingsError, match=f"has another {next(iter(fields))} than it was loaded with"):
             render(run, RenderOptions(model=replace(janus, **fields)))
     assert not run.sets(IMAGES)
-    assert render(run, RenderOptions(model=janus)).images.fingerprint == render(run, RenderOptions(model=model)).images.fingerprint
+    assert (
+        render(run, RenderOptions(model=janus)).images.fingerprint
+        == render(run, RenderOptions(model=model)).images.fingerprint
+    )
 
 
 def test_a_set_is_finished_with_a_single_reading_of_its_images(
