@@ -221,15 +221,29 @@ def test_a_cell_whose_process_dies_has_failed_and_its_log_is_named(
     assert log.read_text() == "rendering\n"
 
 
-@pytest.mark.slow
-def test_a_suite_whose_cells_fail_exits_1_and_names_each_with_the_line_of_its_error(tmp_path: Path) -> None:
+def test_a_suite_whose_cells_fail_exits_1_and_names_each_with_the_line_of_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(suite: Suite, cell: Cell) -> None:
+        raise JudgeError("no pair\nwas accepted")
+
+    monkeypatch.setattr(Suite, "measure", measure)
+    monkeypatch.setattr(runner, "get_context", lambda _: FORK)
     file = tmp_path / "suite.yaml"
-    file.write_text("concepts: [tench]\nrecipes: [paper]\nfigures: default\n")
+    file.write_text("concepts: [church]\nrecipes: [paper]\nfigures: default\n")
     found = CliRunner().invoke(app, ["suite", str(file), "--store", str(tmp_path / "s"), "--out", str(tmp_path / "r")])
     assert found.exit_code == 1
-    [line] = [line for line in found.stderr.splitlines() if "tench-paper-r0-t0 failed" in line]
-    assert "cannot render 'tench'" in line
-    assert "Not measured: tench paper (1 cell)." in found.stdout
+    [line] = [line for line in found.stderr.splitlines() if "church-paper-r0-t0 failed" in line]
+    assert line.endswith("no pair was accepted")
+    assert "Not measured: church paper (1 cell)." in found.stdout
+
+
+def test_a_concept_that_no_judge_knows_is_an_error_before_anything_is_made(tmp_path: Path) -> None:
+    file = tmp_path / "suite.yaml"
+    file.write_text("concepts: [church, tench]\nrecipes: [paper]\nfigures: default\n")
+    found = CliRunner().invoke(app, ["suite", str(file), "--store", str(tmp_path / "s"), "--out", str(tmp_path / "r")])
+    assert found.exit_code == 2 and "judge nano-object-a has no labels for 'tench'" in found.stderr
+    assert not (tmp_path / "s").exists()
 
 
 def declare(folder: Path) -> Path:
