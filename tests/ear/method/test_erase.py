@@ -75,7 +75,7 @@ def test_outside_nanos_world_other_captions_train_another_adapter(
 
     outside = replace(dataset, judge="resnet50")
     before, unrehearsed = names(SMALL), names(PAPER)
-    monkeypatch.setattr(captions, "_hash", lambda: "edited")
+    monkeypatch.setattr(captions, "file_hash", lambda: "edited")
     after = names(SMALL)
     assert after[0] == before[0] and after[1] != before[1]
     assert names(PAPER) == unrehearsed

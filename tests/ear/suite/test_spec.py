@@ -128,7 +128,7 @@ def test_the_captions_that_ship_are_part_of_the_key_but_of_nanos(
         return [suite.key(suite.cells[0]) for suite in suites]
 
     before = keys()
-    monkeypatch.setattr(captions, "_hash", lambda: "edited")
+    monkeypatch.setattr(captions, "file_hash", lambda: "edited")
     nano, other = keys()
     assert nano == before[0] and other != before[1]
 
