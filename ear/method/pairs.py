@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from ear.method.recipe import Trajectory
+from ear.method.stored_tokens import TokenTask, render_tokens
 from ecgvf.core import console
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
@@ -16,17 +16,8 @@ from ecgvf.core.stage_set import Stage
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel
 from ecgvf.pairs.checks import contains
-from ecgvf.render import RenderedImage, fill_with_images, refuse_failures
 
 STAGE = Stage("trajectories", "ear train")
-SHARD = 64
-SCHEMA = pa.schema(
-    [
-        pa.field("prompt", pa.string(), nullable=False),
-        pa.field("seed", pa.int64(), nullable=False),
-        pa.field("vq_ids", pa.list_(pa.uint16()), nullable=False),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +92,13 @@ def image_tokens(store: Store, dataset: Dataset, model: JanusModel, records: Seq
     """
     prompts = {record.pair.record_id: dict(record.pair.prompts()) for record in records}
     renderings = [each for record in records for each in (record.target, record.surrogate) if each is not None]
-    missing = [_Task(prompts[each.record_id][each.role], each.seed) for each in renderings if not each.vq_ids]
-    rendered = iter(_rendered(store, dataset, model, missing) if missing else [])
-    return [torch.tensor(each.vq_ids or next(rendered), dtype=torch.int64) for each in renderings]
+    missing = [TokenTask(prompts[each.record_id][each.role], each.seed) for each in renderings if not each.vq_ids]
+    rendered = iter(_rendered(store, dataset, model, missing) if missing else ())
+    return [torch.tensor(each.vq_ids, dtype=torch.int64) if each.vq_ids else next(rendered) for each in renderings]
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    prompt: str
-    seed: int
-
-
-def _rendered(store: Store, dataset: Dataset, model: JanusModel, tasks: Sequence[_Task]) -> list[list[int]]:
-    """Render ``tasks`` into a set of the store, unless it has them; returns the image tokens."""
+def _rendered(store: Store, dataset: Dataset, model: JanusModel, tasks: Sequence[TokenTask]) -> Tensor:
+    """The image tokens of ``tasks``, int64 [N, T], rendered into a set of the store unless it has them."""
     settings = {
         "model": model.fingerprint,
         "dtype": model.dtype_name,
@@ -123,27 +108,7 @@ def _rendered(store: Store, dataset: Dataset, model: JanusModel, tasks: Sequence
     stage_set = ConceptRun(store, dataset.concept).stage_set(STAGE, settings)
     if not stage_set.finished:
         console.note(f"the dataset has no image tokens of {console.counted(len(tasks), 'image')}, rendered again")
-    fill_with_images(
-        stage_set,
-        [tasks[start : start + SHARD] for start in range(0, len(tasks), SHARD)],
-        model,
-        dataset.sampling,
-        _table,
-        description="rendering image tokens",
-    )
-    stage_set.finish({"pictures": len(tasks)}, current=False)
-    vq_ids: list[list[int]] = stage_set.read()["vq_ids"].to_pylist()
-    return vq_ids
-
-
-def _table(tasks: Sequence[_Task], images: Sequence[RenderedImage]) -> pa.Table:
-    refuse_failures(tasks, images)
-    columns = {
-        "prompt": [task.prompt for task in tasks],
-        "seed": [task.seed for task in tasks],
-        "vq_ids": [image.vq_ids for image in images],
-    }
-    return pa.table(columns, schema=SCHEMA)
+    return render_tokens(stage_set, model, dataset.sampling, tasks, "rendering image tokens")
 
 
 def report_pairs(datasets: Sequence[Dataset], limit: int) -> None:

@@ -7,13 +7,13 @@ rehearsal set once, and the store keeps it, so that every recipe and seed rehear
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from ear.method.objective import kl_divergence
 from ear.method.pairs import image_tokens
 from ear.method.recipe import Recipe
+from ear.method.stored_tokens import TokenTask, render_tokens
 from ear.method.vocabulary import vocabulary, word_prompts, words_of
 from ear.retained_concepts import in_nano_world, rehearsal_prompts, retained_concepts
 from ecgvf.core import seeds
@@ -25,24 +25,14 @@ from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, PromptNoise, decode_images, hidden_states, logits
 from ecgvf.judges import Judge, JudgeOptions, create_judge
 from ecgvf.judges.predictions import predict_all
-from ecgvf.render import RenderedImage, fill_with_images, refuse_failures
 
 STAGE = Stage("rehearsal", "ear train")
-SHARD = 32
 FORWARD_BATCH = 16
 """Images in a forward pass that computes hidden states."""
 JUDGED_BATCH = 32
 """Images in a batch of the judge."""
 WORD = "word"
-"""Value of the column "topic" for prompts with words of the vocabulary."""
-SCHEMA = pa.schema(
-    [
-        pa.field("topic", pa.string(), nullable=False),
-        pa.field("prompt", pa.string(), nullable=False),
-        pa.field("seed", pa.int64(), nullable=False),
-        pa.field("vq_ids", pa.list_(pa.uint16()), nullable=False),
-    ]
-)
+"""In place of a concept, for prompts with words of the vocabulary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,20 +172,11 @@ def _rendered(
     }
     stage_set = ConceptRun(store, dataset.concept).stage_set(STAGE, settings)
     tasks = [
-        _RehearsalTask(concept, prompt, seeds.derive(dataset.run_seed, f"{concept}/{index}", "rehearse"))
+        TokenTask(prompt, seeds.derive(dataset.run_seed, f"{concept}/{index}", "rehearse"))
         for index, (concept, prompt) in enumerate(prompts)
     ]
-    fill_with_images(
-        stage_set,
-        [tasks[start : start + SHARD] for start in range(0, len(tasks), SHARD)],
-        model,
-        dataset.sampling,
-        _table,
-        description="rendering the rehearsal set",
-    )
-    stage_set.finish({"pictures": len(tasks)}, current=False)
-    rows = stage_set.read()
-    return rows["prompt"].to_pylist(), torch.tensor(rows["vq_ids"].to_pylist(), dtype=torch.int64)
+    vq_ids = render_tokens(stage_set, model, dataset.sampling, tasks, "rendering the rehearsal set")
+    return [prompt for _, prompt in prompts], vq_ids
 
 
 def _of_words(
@@ -219,21 +200,3 @@ def _of_words(
     named = [bool(concept.term_in(prompt) or concept.unseen_in(prompt)) for prompt in prompts]
     kept = [index for index in range(len(prompts)) if not (present[index] or named[index])]
     return [prompts[index] for index in kept], vq_ids[kept]
-
-
-@dataclass(frozen=True, slots=True)
-class _RehearsalTask:
-    concept: str
-    prompt: str
-    seed: int
-
-
-def _table(tasks: Sequence[_RehearsalTask], images: Sequence[RenderedImage]) -> pa.Table:
-    refuse_failures(tasks, images)
-    columns = {
-        "topic": [task.concept for task in tasks],
-        "prompt": [task.prompt for task in tasks],
-        "seed": [task.seed for task in tasks],
-        "vq_ids": [image.vq_ids for image in images],
-    }
-    return pa.table(columns, schema=SCHEMA)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from ear.method import retention
+from ear.method import retention, stored_tokens
 from ear.method.recipe import Recipe
 from ear.method.recipes import ON_POLICY, WINDOWED_KL
 from ear.method.retention import RehearsalSet, count_rendered, rehearsal_set
@@ -26,7 +26,7 @@ def rehearsing(images: int, **settings: Any) -> Recipe:
 def test_the_rehearsal_set_is_rendered_once(
     store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "SHARD", 3)
+    monkeypatch.setattr(stored_tokens, "SHARD", 3)
     first = rehearsal_set(store, tiny, dataset, rehearsing(7))
     assert list(first.prompts) == [prompt for _, prompt in rehearsal_prompts(dataset, 7)]
     assert first.vq_ids.shape == (7, 16)
@@ -43,7 +43,7 @@ def test_an_interrupted_rehearsal_set_resumes_in_its_circumstances(
     store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = rehearsal_set(store, tiny, replace(dataset, run_seed=1), rehearsing(6))
-    monkeypatch.setattr(retention, "SHARD", 2)
+    monkeypatch.setattr(stored_tokens, "SHARD", 2)
     render = batches.render_images
     monkeypatch.setattr(batches, "render_images", interrupted_after(2, render))
     second = replace(dataset, run_seed=2)
