@@ -13,8 +13,9 @@ from ear.method.adapter import module_names
 from ear.method.objective import windows
 from ear.method.precision import computes_in_bfloat16
 from ear.method.recipe import ResolvedRecipe
-from ear.method.retention import FORWARD_BATCH, SHARD
+from ear.method.retention import FORWARD_BATCH
 from ear.method.rounds import count_images, most_steps, windows_per_image
+from ear.method.stored_tokens import SHARD
 from ecgvf.janus import JanusModel
 from ecgvf.janus.kv_cache import bytes_per_position, head_dim
 from ecgvf.janus.roofline import Kernel, Roofs, batch_cost
