@@ -133,8 +133,8 @@ class ShardSet:
 
         ``work(tasks, circumstances, advance)`` makes the table of one shard, and calls ``advance(n)`` after each ``n``
         tasks; the first shard is made again if its circumstances have changed meanwhile. ``circumstances`` as in
-        ``record_circumstances``. A finished set is left as it is. For work on several
-        GPUs, let an engine fill the set instead (``ecgvf.engine``).
+        ``record_circumstances``. A finished set is left as it is. For work on several GPUs, let an engine fill the set
+        instead (``ecgvf.engine``).
         """
         missing = self.missing(len(shards))
         if not missing:

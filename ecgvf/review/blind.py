@@ -53,9 +53,9 @@ def app(
 
     async def picture(request: Request) -> Response:
         number = numbered(request.path_params["number"])
-        return (
-            loopback.not_found() if number is None else loopback.image(encode(decode(images[number].file.read_bytes())))
-        )
+        if number is None:
+            return loopback.not_found()
+        return loopback.image(encode(decode(images[number].file.read_bytes())))
 
     async def label(request: Request) -> Response:
         form = await request.form()
