@@ -41,7 +41,7 @@ from ecgvf.world.domain import NANO
 
 CONCEPTS = ("church", "van-gogh")
 PAIRS, VALIDATION = 60, 100
-SETTINGS = EvaluationSettings(split="validation", batch_size=64)
+SETTINGS = EvaluationSettings(split="validation", prompts_per_other=5, batch_size=64)
 COMMAND = "python -m benchmarks.frontier"
 LEFT_OUT = ("on-policy-words", "windowed-kl-half", "windowed-kl-tuned")
 """Variants of another recipe."""

@@ -9,7 +9,7 @@ import ear
 import ecgvf
 
 
-# `ear.evaluate` measures 100 prompts of the concept and 5 of each retained concept unless it is given other numbers.
+# `ear.evaluate` measures 100 prompts of the concept and 3 of each retained concept unless it is given other numbers.
 def main(
     pairs: int = 60, validation: int = 100, tests: int = 100, prompts: int = 64, others: int = 8, **options: int
 ) -> ear.Evaluation:

@@ -135,7 +135,7 @@ class MeasuringArguments:
         int | None,
         typer.Option(
             help="Prompts of the concept, and of each retained concept.",
-            show_default="100, and 5 of each retained concept",
+            show_default="100, and 3 of each retained concept",
         ),
     ] = None
     prompts_per_other: Annotated[

@@ -24,7 +24,7 @@ class EvaluationSettings:
     """What is measured, and by which judge. Raises ``SettingsError`` for values out of range or that contradict."""
 
     prompts_per_concept: int | None = None
-    """Prompts of the erased concept, and of each retained concept. None: 100, and 5."""
+    """Prompts of the erased concept, and of each retained concept. None: 100, and 3."""
     prompts_per_other: int | None = None
     """Prompts of each retained concept, if the number differs."""
     prompts_per_group: int | None = None
@@ -82,4 +82,4 @@ class EvaluationSettings:
         """Number of prompts of each retained concept, unless its group or neighbours have a number of their own."""
         if self.prompts_per_other is not None:
             return self.prompts_per_other
-        return 5 if self.prompts_per_concept is None else self.prompts_per_concept
+        return 3 if self.prompts_per_concept is None else self.prompts_per_concept

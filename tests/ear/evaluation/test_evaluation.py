@@ -641,7 +641,7 @@ def test_wrong_settings_are_named(store: Store, dataset: Dataset, tiny: JanusMod
 
 @pytest.mark.parametrize(
     ("per_concept", "per_other", "expected"),
-    [(None, None, (100, 5)), (5, None, (5, 5)), (None, 3, (100, 3)), (5, 0, (5, 0))],
+    [(None, None, (100, 3)), (5, None, (5, 5)), (None, 7, (100, 7)), (5, 0, (5, 0))],
 )
 def test_the_number_of_prompts_of_retained_concepts_does_not_follow_that_of_the_concept(
     per_concept: int | None, per_other: int | None, expected: tuple[int, int]
