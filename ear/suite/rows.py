@@ -36,16 +36,21 @@ def table_rows(facts: JSON, method: str, results: Sequence[CellResult], *, with_
     groups = {outcome.concept: outcome.group for outcome in selected(outcomes, "after")}
     by_adapter = {result.outcomes[0].adapter: result for result in reversed(results)}
     answered = [answer for result in list(by_adapter.values())[::-1] for answer in result.answered]
-    facts = {**facts, **_seeds(results)}
     main = outcomes[0]
-    rows = [row for figure in figures.all_rows(outcomes, answered) for row in _rows(figure, method, facts)]
+    rows = [
+        row
+        for figure in figures.all_rows(outcomes, answered)
+        for row in _rows(figure, method, {**facts, **_seeds(_that_measured(figure, results))})
+    ]
+    facts = {**facts, **_seeds(results)}
     shape = {"guidance": main.guidance, "temperature": main.temperature, "judge": None}
     if with_goals:
-        rows += [
-            _row({**facts, **shape, "figure": goal.figure, "group": goal.group}, method, goal.wording, goal.value)
-            | {"status": goal.status, "judge": goal.judge}
-            for goal in goals.goals(outcomes, answered)
-        ]
+        asked = _seeds([result for result in results if result.answered])
+        for goal in goals.goals(outcomes, answered):
+            what = {**facts, **shape, "figure": goal.figure, "group": goal.group}
+            what |= asked if goal.figure == "goal_understanding_ratio" else {}
+            row = _row(what, method, goal.wording, goal.value)
+            rows.append(row | {"status": goal.status, "judge": goal.judge})
     for group in ("pooled", *dict.fromkeys(group for group in groups.values() if group != "concept")):
         ratio = figures.retention_ratio(outcomes, group)
         judge = figures.judge_names("retention", figures.of_retained(outcomes, group))
@@ -156,6 +161,18 @@ def _attack_rows(result: CellResult, facts: JSON, method: str) -> Iterator[JSON]
             what["judge"] = result.outcomes[0].judges[0].judge
             table_row = _row(what, recipe, "pooled", value)
             yield table_row if row.applicable or recipe == "original" else {**table_row, "status": NOT_APPLICABLE}
+
+
+def _that_measured(row: FigureRow, results: Sequence[CellResult]) -> list[CellResult]:
+    """The cells that measured a figure: the full figures have some that the others lack."""
+    if row.figure == "understanding":
+        return [result for result in results if result.answered]
+    if row.figure == "concept_present_any":
+        return [result for result in results if figures.concept_in_any_seed([*result.original, *result.outcomes])]
+    sampling = (row.guidance, row.temperature)
+    return [
+        result for result in results if any((each.guidance, each.temperature) == sampling for each in result.outcomes)
+    ]
 
 
 def _seeds(results: Sequence[CellResult]) -> JSON:

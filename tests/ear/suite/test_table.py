@@ -100,6 +100,21 @@ def test_seeds_that_end_in_the_same_adapter_count_once() -> None:
     assert figures == [(row["figure"], row["value"], row["low"]) for row in twice]
 
 
+def test_figures_that_only_the_full_cell_has_name_its_seeds_alone() -> None:
+    full, other = cell_result(0, 0, 3), replace(cell_result(1, 0, 3), answered=[])
+
+    def with_sampled(outcomes: list[Outcome]) -> list[Outcome]:
+        concept = [each for each in outcomes if each.group == "concept"]
+        seeds = [replace(each, sample="seeds", seed=seed) for each in concept for seed in range(4)]
+        return [*outcomes, *seeds, *(replace(each, sample="sampling", temperature=1.0) for each in concept)]
+
+    full = replace(full, outcomes=with_sampled(full.outcomes), original=with_sampled(full.original))
+    rows = table_rows("church", "paper", [full, other])
+    seeds = {(row["figure"], row["temperature"]): row["run_seeds"] for row in rows if row["recipe"] == "paper"}
+    assert seeds["concept_present", 0.5] == [0, 1]
+    assert seeds["concept_present", 1.0] == seeds["understanding", 0.5] == seeds["concept_present_any", 0.5] == [0]
+
+
 def test_attacks_are_rows_beside_their_controls() -> None:
     rows = [row for row in table_rows("church", "paper", [attacked(oracle=True)]) if row["attack"] == "soft-prompt"]
     found = {(row["figure"], row["recipe"], row["group"]): row for row in rows}
