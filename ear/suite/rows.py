@@ -10,7 +10,7 @@ from ear.evaluation.outcomes import Outcome, selected
 from ear.method.recipes import PROMPT_REWRITE
 from ear.suite import goals
 from ear.suite.cells import Cell
-from ear.suite.leaderboard import MISSING, REFERENCES
+from ear.suite.leaderboard import COLUMNS, MISSING, REFERENCES, main_figures
 from ear.suite.spec import SuiteSpec
 from ear.suite.suite import CellResult
 from ecgvf.core.figures import Figure
@@ -59,6 +59,20 @@ def table_rows(facts: JSON, method: str, results: Sequence[CellResult], *, with_
     for result in results:
         rows += _attack_rows(result, {**facts, **shape, **_seeds([result])}, method)
     return rows
+
+
+def seed_rows(facts: JSON, method: str, result: CellResult) -> list[JSON]:
+    """The rows of the leaderboard's columns of a single cell, to see how much seeds matter. ``facts`` as above."""
+    outcomes = pooled([(result.original, result.outcomes)])
+    limits = figures.thresholds(outcomes)
+    found = [
+        *figures.replacement(outcomes, limits),
+        *figures.scene(outcomes),
+        *figures.retention_by_group(outcomes, limits),
+    ]
+    facts = {**facts, **_seeds([result])}
+    rows = [_row({**facts, **_shape(row)}, method, row.wording, row.after) for row in found if row.after.n]
+    return [row for column, row in main_figures(rows).items() if column in COLUMNS]
 
 
 def difference_rows(facts: JSON, method: str, first: CellResult, second: CellResult) -> list[JSON]:
