@@ -48,6 +48,29 @@ def leaderboard_table(content: JSON) -> str:
     return tabulate(lines, ["concept", "method", *COLUMNS.values()], tablefmt="github", disable_numparse=True)
 
 
+def by_seed(content: JSON) -> str:
+    """How the adapters of a method differ, in Markdown: its figures for each run seed and training seed; "" if no
+    method has several."""
+    from tabulate import tabulate
+
+    adapters: dict[tuple[str, ...], list[JSON]] = {}
+    for row in content["by_seed"]:
+        seeds = ", ".join(str(seed) for seed in (*row["run_seeds"], *row["training_seeds"]))
+        adapters.setdefault((row["concept"], row["recipe"], seeds), []).append(row)
+    if not adapters:
+        return ""
+    lines = []
+    for adapter, rows in adapters.items():
+        figures = main_figures(rows)
+        lines.append([*adapter, *(text(figures.get(column, "not measured")) for column in COLUMNS)])
+    headers = ["concept", "method", "run seed, training seed", *COLUMNS.values()]
+    table = tabulate(lines, headers, tablefmt="github", disable_numparse=True)
+    return (
+        "\nBy seed: each adapter of methods with several. A run seed decides the pairs and the noise of their images, "
+        f"a training seed the order and what training samples.\n\n{table}\n"
+    )
+
+
 def caption(content: JSON) -> str:
     """What the table does not say: the model, the split, the judges, how often test was opened, and the prompts."""
     lines = standings(content["rows"])

@@ -1,8 +1,8 @@
 """The table of a suite (``rows``), and the files that hold it.
 
-RESULTS.json            {"met", "command", "versions", "seconds", "test_openings", "rows"}
+RESULTS.json            {"met", "command", "versions", "seconds", "test_openings", "rows", "by_seed"}
 RESULTS/results.parquet, results.csv   the same rows
-RESULTS/leaderboard.md  methods as rows, figures as columns
+RESULTS/leaderboard.md  methods as rows, figures as columns; below, each adapter of methods with several seeds
 RESULTS/datasets.json   what the datasets were made of: yield, reasons for rejection, cost
 """
 
@@ -15,8 +15,15 @@ import pyarrow as pa
 
 from ear.suite.cells import Cell
 from ear.suite.count_openings import count_openings
-from ear.suite.leaderboard import MISSING, leaderboard
-from ear.suite.rows import difference_rows, drop_repeated_ceiling, drop_repeated_references, missing_row, table_rows
+from ear.suite.leaderboard import MISSING, by_seed, leaderboard
+from ear.suite.rows import (
+    difference_rows,
+    drop_repeated_ceiling,
+    drop_repeated_references,
+    missing_row,
+    seed_rows,
+    table_rows,
+)
 from ear.suite.suite import Suite
 from ear.tables import csv_bytes, write_parquet
 from ecgvf.core import console
@@ -46,20 +53,22 @@ SCHEMA = pa.schema(
 )
 
 
-KnownRows = dict[tuple[Cell, ...], list[JSON]]
-"""Finished cells of a concept and method → their rows, which take seconds to compute."""
+KnownRows = dict[tuple[str, tuple[Cell, ...]], list[JSON]]
+""""pooled" or "by seed", and finished cells of a concept and method → their rows, which take seconds to compute."""
 
 
 def results(suite: Suite, command: str, known: KnownRows | None = None) -> JSON:
     """The rows of all finished cells, pooled ones first, and facts about them.
 
-    ``{"met", "command", "versions", "seconds", "test_openings", "rows"}``
+    ``{"met", "command", "versions", "seconds", "test_openings", "rows", "by_seed"}``
 
     ``met``: whether the recipe with goals meets all of them for every concept; null until all its cells are measured.
     ``versions``: the distinct versions of packages that measured the finished cells, and how many each:
     ``[{"cells", "versions"}]``; null for cells of an earlier version, which do not say.
     ``test_openings``: ``count_openings``.
     ``seconds``: wall time of training and measuring the finished cells, added up, without that of interrupted tries.
+    ``by_seed``: for methods with several seeds, rows like those of ``rows`` of each adapter by itself, of the
+    leaderboard's columns.
     ``known``: rows that earlier calls computed; this call adds to them.
     """
     known = {} if known is None else known
@@ -74,6 +83,12 @@ def results(suite: Suite, command: str, known: KnownRows | None = None) -> JSON:
         drop_repeated_ceiling(drop_repeated_references(rows)),
         key=lambda row: (row["group"] != "pooled", row["class"] != "pooled"),
     )
+    by_seed = [
+        row
+        for concept in suite.concepts
+        for method in suite.methods
+        for row in _rows_by_seed(suite, concept, method, finished, known)
+    ]
     statuses = {row["status"] for row in ordered if row["figure"].startswith("goal_")}
     missing_rows = [row for row in ordered if row["recipe"] == suite.spec.goals and row["figure"] == MISSING]
     met = statuses == {"met"} if statuses and not missing_rows else None
@@ -83,8 +98,13 @@ def results(suite: Suite, command: str, known: KnownRows | None = None) -> JSON:
         "versions": _versions(finished.values()),
         "seconds": sum(facts["seconds"] for facts in finished.values()),
         "test_openings": count_openings(suite),
-        "rows": [{name: row[name] for name in SCHEMA.names} for row in ordered],
+        "rows": [_in_order(row) for row in ordered],
+        "by_seed": [_in_order(row) for row in by_seed],
     }
+
+
+def _in_order(row: JSON) -> JSON:
+    return {name: row[name] for name in SCHEMA.names}
 
 
 def _finished_facts(suite: Suite) -> dict[Cell, JSON]:
@@ -108,7 +128,7 @@ def _rows(suite: Suite, concept: str, method: str, measured: Collection[Cell], k
     missing = [cell for cell in cells if cell not in measured]
     reference = suite.spec.reference
     compared = _finished(suite.cells_of(concept, reference), measured)[:1] if method != reference else []
-    key = (*finished, *compared)
+    key = ("pooled", (*finished, *compared))
     if finished and key not in known:
         cell_results = [result for cell in finished if (result := suite.cell_result(cell)) is not None]
         facts = {"concept": concept, "model": suite.spec.model, "split": suite.spec.split}
@@ -118,6 +138,19 @@ def _rows(suite: Suite, concept: str, method: str, measured: Collection[Cell], k
                 known[key] += difference_rows(facts, method, first, cell_results[0])
     unmeasured = [missing_row(suite.spec, concept, method, missing)] if missing else []
     return [*(known[key] if finished else []), *unmeasured]
+
+
+def _rows_by_seed(suite: Suite, concept: str, method: str, measured: Collection[Cell], known: KnownRows) -> list[JSON]:
+    """The rows of each adapter of a concept and method, if there are several. ``measured``: as above."""
+    cells = [cell for cell in suite.cells_of(concept, method) if cell in measured]
+    cells = [cell for cell in cells if cell.figures == cells[0].figures]  # the full figures are of the first adapter
+    if len(cells) < 2:
+        return []
+    facts = {"concept": concept, "model": suite.spec.model, "split": suite.spec.split}
+    for cell in cells:
+        if ("by seed", (cell,)) not in known and (result := suite.cell_result(cell)) is not None:
+            known["by seed", (cell,)] = seed_rows(facts, method, result)
+    return [row for cell in cells for row in known["by seed", (cell,)]]
 
 
 def _finished(cells: Sequence[Cell], measured: Collection[Cell]) -> list[Cell]:
@@ -136,13 +169,13 @@ def write_results(suite: Suite, content: JSON) -> None:
     and the cells that are measured with their files, seconds and what was not measured of them.
     """
     folder = suite.results
-    facts = {key: value for key, value in content.items() if key != "rows"}
+    facts = {key: value for key, value in content.items() if key not in ("rows", "by_seed")}
     declared = suite.spec.model_dump(mode="json") | {"store": str(suite.store)}
     facts |= {"suite": declared, "cells": list(_cell_files(suite))}
     table = pa.Table.from_pylist(content["rows"], schema=SCHEMA).replace_schema_metadata({FACTS: canonical_json(facts)})
     write_parquet(table, folder / FILE)
     write_atomic(folder / "results.csv", csv_text(content["rows"]))
-    write_atomic(folder / "leaderboard.md", f"{leaderboard(content)}\n".encode())
+    write_atomic(folder / "leaderboard.md", f"{leaderboard(content)}\n{by_seed(content)}".encode())
     write_atomic(json_file(folder), pretty_json(content))
     if known := _datasets(suite):
         write_atomic(folder / DATASETS, pretty_json({**read_datasets(folder), **known}))

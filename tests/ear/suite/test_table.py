@@ -224,6 +224,25 @@ def test_the_ceiling_is_listed_once(tmp_path: Path) -> None:
     assert "ceiling" not in leaderboard(content)
 
 
+def test_each_adapter_of_a_method_with_several_seeds_has_a_line_of_its_own(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path, recipes=("paper", "on-policy"), run_seeds=(0, 1), first_cell_only=("on-policy",))
+    for result in (cell_result(0, 0, 3), cell_result(1, 0, 6), cell_result(0, 0, 0, "on-policy")):
+        keep(suite, result)
+    content = results(suite, "")
+    present = [row for row in content["by_seed"] if row["figure"] == "concept_present"]
+    assert [(row["recipe"], row["run_seeds"], row["value"]) for row in present] == [
+        ("paper", [0], 0.25),
+        ("paper", [1], 0.5),
+    ]
+    write_results(suite, content)
+    lines = (suite.results / "leaderboard.md").read_text().splitlines()
+    shown = [
+        [cell.strip() for cell in line.split("|")[1:5]] for line in lines if "| 0, 0 " in line or "| 1, 0 " in line
+    ]
+    assert [line[:3] for line in shown] == [["church", "paper", "0, 0"], ["church", "paper", "1, 0"]]
+    assert [line[3][:4] for line in shown] == ["0.25", "0.50"]
+
+
 def test_a_table_asks_once_whether_a_cell_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     suite, asked = small_suite(tmp_path, recipes=("paper", "esd"), goals="paper"), list[Cell]()
     monkeypatch.setattr(Suite, "facts", lambda _, cell: asked.append(cell))
