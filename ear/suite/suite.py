@@ -12,7 +12,7 @@ A cell is finished if its file in RESULTS holds its present key (``Suite.key``);
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from functools import cache, cached_property
@@ -22,9 +22,12 @@ from typing import TYPE_CHECKING
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate
 from ear.evaluation.attack_figures import PromptClass
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_facts, read_outcomes, selected, write_outcomes
+from ear.evaluation.questions import read_questions
+from ear.evaluation.robustness import check_oracle
 from ear.method.erase import erase
 from ear.method.recipes import find
 from ear.method.runs import find_adapter
+from ear.retained_concepts import retained_families
 from ear.suite.cells import ORACLE, Cell, cells_of, in_order
 from ear.suite.spec import SuiteSpec, concept_names
 from ear.suite.submission import Submission
@@ -41,7 +44,9 @@ from ecgvf.engine import Engine, ThisProcess, local_engine
 from ecgvf.filter.stage import open_judge
 from ecgvf.janus import JanusModel, load
 from ecgvf.janus.loading import fingerprint as model_fingerprint
-from ecgvf.judges import JudgeOptions
+from ecgvf.judges import JudgeOptions, create_judge
+from ecgvf.judges.factory import RETAINED_JUDGE
+from ecgvf.judges.judge import settings as judge_settings
 from ecgvf.judges.nano import nano_weights
 from ecgvf.pairs import captions
 from ecgvf.pairs.checks import PromptIndex
@@ -142,8 +147,9 @@ class Suite:
         """Check what ``cells`` need, before anything is paid or rendered; without cells nothing is needed.
 
         Raises ``ModelError`` for a model that is neither here nor can be downloaded, ``WriterError`` without a writer,
-        ``AdapterError`` for a submitted adapter that erases another concept than its cell's, ``JudgeError`` for a judge
-        that cannot be opened.
+        ``AdapterError`` for a submitted adapter that erases another concept than its cell's and for an oracle that
+        knows the concept, ``DatasetError`` for questions that cannot be read, ``SettingsError`` for an unknown family
+        and an oracle that is not there, ``JudgeError`` for a judge that cannot be opened.
         """
         if not cells:
             return
@@ -153,10 +159,32 @@ class Suite:
                 self._submission(cell.concept, cell.recipe).check(cell.concept)
         if not self.spec.offline:
             self._writers()
-        for name in dict.fromkeys(cell.concept for cell in cells):
-            concept = self._concept(name)
+        if self.spec.questions is not None and any(cell.figures == "full" for cell in cells):
+            read_questions(self.spec.questions)
+        erased = {name: self._concept(name) for name in dict.fromkeys(cell.concept for cell in cells)}
+        for concept in erased.values():
+            self._check_family(concept)
+        for cell in cells:
+            if cell.concept in self.spec.oracles and (cell.recipe == ORACLE or cell.figures == "full"):
+                check_oracle(erased[cell.concept], self.spec.oracles[cell.concept])
+        self._check_judges(erased.values())
+
+    def _check_family(self, concept: Concept) -> None:
+        family, known = self.spec.prompts.family, retained_families(concept, self.spec.model)
+        if family is not None and family not in known:
+            raise SettingsError(
+                f"prompts.family: no retained concept of {concept.name} is of family {family!r}: the families are "
+                f"{', '.join(known)}"
+            )
+
+    def _check_judges(self, erased: Iterable[Concept]) -> None:
+        """Open the judges of ``erased`` and of retained concepts."""
+        for concept in erased:
             options = JudgeOptions(weights=self.spec.judge_weights(concept))
             open_judge(concept, self.spec.model, None, options, "cpu")  # the cells need the GPU
+        if self.spec.model != NANO:
+            options = JudgeOptions(weights=self.spec.weights.get(RETAINED_JUDGE))
+            judge_settings(create_judge(None, None, RETAINED_JUDGE, options, "cpu"))
 
     @cached_property
     def model(self) -> JanusModel:

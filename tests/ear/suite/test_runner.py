@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -163,6 +164,39 @@ def test_a_model_a_writer_or_a_judge_that_is_not_there_is_found_before_anything_
         unjudged = small_suite(tmp_path / "c", **painters, weights=weights)
         with pytest.raises(JudgeError, match=message):
             unjudged.check(unjudged.cells)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"questions": "none.parquet"}, "cannot read questions from none.parquet"),
+        ({"oracles": {"church": "no-such-folder"}}, "oracle no-such-folder: there is no such folder"),
+        ({"prompts": {"family": "bilding"}}, "prompts.family: no retained concept of church is of family 'bilding'"),
+        ({"prompts": {"family": "style"}}, "no retained concept of church is of family 'style'"),
+    ],
+)
+def test_what_the_full_figures_and_the_prompts_need_is_found_before_anything_is_paid(
+    tmp_path: Path, fields: dict[str, Any], message: str
+) -> None:
+    suite = small_suite(tmp_path, figures="full", **fields)
+    with pytest.raises(EcgvfError, match=message):
+        suite.check(suite.cells)
+    small_suite(tmp_path, figures="full", prompts={"family": "building"}).check(suite.cells)
+
+
+def test_only_cells_that_need_the_oracle_and_the_questions_ask_for_them(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path, figures="full", oracles={"church": "no-such-folder"}, questions="none.parquet")
+    suite.check([cell for cell in suite.cells if cell.recipe == "paper" and cell.figures == "default"])
+
+
+def test_the_judge_of_retained_concepts_is_found_before_anything_is_paid(
+    tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ear.suite.suite.open_judge", lambda *_: None)  # of the concept, whose weights are elsewhere
+    fields = {"concepts": ("van-gogh",), "model": str(tiny_path), "writers": "offline"}
+    suite = small_suite(tmp_path, **fields, weights={"style": "DIR", "resnet50": "typo.pth"})
+    with pytest.raises(JudgeError, match=r"typo\.pth"):
+        suite.check(suite.cells)
 
 
 @pytest.mark.parametrize(
