@@ -110,11 +110,11 @@ class SuiteSpec(_Part):
     """Folder of the finished cells' outcomes and of the table; None: suites/NAME/results."""
     report: Attachments = Attachments()
 
-    @field_validator("store", mode="before")
+    @field_validator("store", "results", mode="before")
     @classmethod
-    def _local_store(cls, folder: Any) -> Any:
+    def _local(cls, folder: Any) -> Any:
         if "://" in str(folder):
-            raise ValueError(f"{folder}: the store of a suite must be a local folder")
+            raise ValueError(f"{folder} must be a local folder")
         return folder
 
     @field_validator("concepts")

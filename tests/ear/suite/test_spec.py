@@ -261,13 +261,15 @@ def test_a_wrong_declaration_is_one_line(tmp_path: Path, text: str, message: str
 
 
 def test_a_suite_on_object_storage_is_refused(tmp_path: Path) -> None:
-    (file := tmp_path / "suite.yaml").write_text("concepts: [church]\nstore: s3://b/x\n")
-    with pytest.raises(EcgvfError, match="s3://b/x: the store of a suite must be a local folder"):
-        read_spec(file)
-    for command in ("suite", "report"):
-        refused = CliRunner().invoke(app, [command, str(file), "--store", "s3://b/y"])
+    file = tmp_path / "suite.yaml"
+    for field in ("store", "results"):
+        file.write_text(f"concepts: [church]\n{field}: s3://b/x\n")
+        with pytest.raises(EcgvfError, match=f"{field}: s3://b/x must be a local folder"):
+            read_spec(file)
+    for words in ("suite --store", "suite --out", "report --store", "ablate --over order --out"):
+        refused = CliRunner().invoke(app, [*words.split(), "s3://b/y"])
         assert refused.exit_code == 2
-        assert "--store s3://b/y: the store of a suite must be a local folder" in refused.stderr
+        assert f"{words.split()[-1]} s3://b/y: it must be a local folder" in refused.stderr
 
 
 def test_a_submission_needs_a_folder(tmp_path: Path) -> None:
