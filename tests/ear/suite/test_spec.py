@@ -272,6 +272,17 @@ def test_a_suite_on_object_storage_is_refused(tmp_path: Path) -> None:
         assert f"{words.split()[-1]} s3://b/y: it must be a local folder" in refused.stderr
 
 
+def test_paths_in_the_home_folder_are_those_of_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    report = {"ablations": ["~/a"], "trials": "~/t", "attacks": ["~/b"], "memorisation": ["~/m"], "agreement": "~/l"}
+    fields = {"store": "~/s", "results": "~/r", "questions": "~/q", "oracles": {"church": "~/o"}, "report": report}
+    found = read_spec(None, {"concepts": ["church"], **fields})
+    assert (found.store, found.results, found.questions) == (tmp_path / "s", tmp_path / "r", tmp_path / "q")
+    assert found.oracles == {"church": tmp_path / "o"} and "~" not in str(found.report)
+
+
 def test_a_submission_needs_a_folder(tmp_path: Path) -> None:
     with pytest.raises(EcgvfError, match=f"^--submit mine={tmp_path}/none: there is no folder {tmp_path}/none$"):
         parse_submissions([f"mine={tmp_path}/none"], ())
