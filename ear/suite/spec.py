@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ear.evaluation import EvaluationSettings
 from ear.evaluation.settings import Figures
@@ -19,6 +28,7 @@ from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.files import expanded
 from ecgvf.core.records import EvaluationSplit
+from ecgvf.core.seeds import check_seed
 from ecgvf.core.validation import first_error
 from ecgvf.judges.factory import RETAINED_JUDGE, default_judge
 from ecgvf.world.domain import NANO
@@ -112,6 +122,15 @@ class SuiteSpec(_Part):
     results: LocalPath | None = None
     """Folder of the finished cells' outcomes and of the table; None: suites/NAME/results."""
     report: Attachments = Attachments()
+
+    @field_validator("run_seeds", "training_seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        for seed in seeds:
+            check_seed(seed, str(info.field_name))
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("it repeats a seed: name each once")
+        return seeds
 
     @field_validator("store", "results", mode="before")
     @classmethod

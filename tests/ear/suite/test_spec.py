@@ -245,6 +245,8 @@ def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
         ("concepts: [church]\ngoals: paper", "goals: paper is not among"),
         ("concepts: [church]\nfirst_cell_only: [paper]", "first_cell_only: paper is not among"),
         ("concepts: [church]\nwriters: gpt\nrun_seeds: [0, 1]", "LLM writers cannot be seeded"),
+        ("concepts: [church]\nrun_seeds: [0, 0]", "run_seeds: it repeats a seed"),
+        ("concepts: [church]\ntraining_seeds: [-1]", "training_seeds -1: it must be a whole number from 0 up"),
         ("concepts: [church]\nname: ../x", "name: it must match"),
         ("concepts: [church]\nfigures: paper", "figures: it must be 'default' or 'full'"),
         ("concepts: [church]\noracles: {cat: x}", "oracles: cat is not among"),
