@@ -16,7 +16,7 @@ from ear.suite.spec import Attachments
 from ear.suite.suite import CellResult
 from ear.suite.table import dataset_facts
 from ecgvf import Run
-from ecgvf.core.files import JSON
+from ecgvf.core.files import JSON, require_local
 from ecgvf.core.store import Store
 
 
@@ -29,8 +29,10 @@ class EvaluationResults(Results):
 
     @classmethod
     def open(cls, file: Path, store: Path | None = None) -> "EvaluationResults":
-        """Open a file of `ear eval`. Raises ``DatasetError`` for another file, and as ``Store`` does."""
+        """Open a file of `ear eval`. Raises ``DatasetError`` for another file, ``StoreError`` for a store on object
+        storage, and as ``Store`` does."""
         found, opened = Evaluation.load(file), Store(store)
+        require_local(opened.root, "the images of a report")
         memorisation = file.with_name(FILE).with_suffix(".json")
         return cls(
             title=f"{found.concept}, {found.recipe}",
