@@ -371,6 +371,15 @@ def test_the_oracle_is_shown_beside_the_methods(tmp_path: Path) -> None:
     assert set(re.findall(r'data-method="([^"]+)"', page)) == {"oracle", "paper"}
 
 
+def test_the_methods_of_a_report_are_those_of_its_rows(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    declared = small_suite(tmp_path, concepts=("church",), oracles={"church": "oracle"})
+    suite = replace(declared, submissions={"mine": tmp_path / "mine"})
+    suite.results.mkdir()
+    write_known_results(suite, "")
+    assert "Methods: paper, mine, oracle" in SuiteResults.open(suite.results).provenance
+
+
 def test_bars_ticks_and_stars_are_of_all_seeds(tmp_path: Path) -> None:
     suite = small_suite(tmp_path, recipes=("on-policy",), training_seeds=(0, 1))
     first, second = (cell_result(0, seed, 0, recipe="on-policy") for seed in (0, 1))
