@@ -19,7 +19,8 @@ from ear.evaluation.outcomes import read_outcomes, write_outcomes
 from ear.suite import Cell, Suite, read_spec, run_suite, runner, write_known_results
 from ear.suite.last_results import last_results, remember
 from ear.suite.runner import log_file, measure_in_process
-from ecgvf.core.errors import EcgvfError, JudgeError, SettingsError
+from ear.suite.table import json_file
+from ecgvf.core.errors import EcgvfError, JudgeError, SettingsError, StoreError
 from tests.ear.suite.small_suite import cell_result, keep, small_suite
 
 FORK = multiprocessing.get_context("fork")  # a child that imports nothing
@@ -64,6 +65,21 @@ def test_finished_cells_are_not_measured_again(tmp_path: Path) -> None:
 
     run_suite(suite, "ear suite", measure_cell=measure)
     assert asked == ["castle-paper-r0-t0"]
+
+
+def test_one_process_at_a_time_measures_for_a_folder_of_results(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path)
+
+    def measure(suite: Suite, cell: Cell) -> str | None:
+        with pytest.raises(StoreError, match=r"another `ear suite` measures for .*results: wait for it"):
+            run_suite(suite, "second", measure_cell=lambda *_: pytest.fail("measured twice"))
+        write_known_results(suite, "dry run")
+        assert json.loads(json_file(suite.results).read_bytes())["command"] == "first"
+        return "not now"
+
+    run_suite(suite, "first", suite.cells[:1], measure)
+    write_known_results(suite, "dry run")
+    assert json.loads(json_file(suite.results).read_bytes())["command"] == "dry run"
 
 
 @pytest.mark.faults
