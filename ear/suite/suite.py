@@ -247,6 +247,7 @@ class Suite:
         started = time.monotonic()
         self._submissions.clear()  # their hashes may be of earlier files
         self._datasets.clear()
+        self.__dict__.pop("_facts", None)
         # Before measuring: a file that is edited meanwhile belongs to another cell.
         key, original_key = self.key(cell), self.original_key(cell)
         evaluation, sheet = self._evaluate(cell)

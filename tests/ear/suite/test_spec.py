@@ -180,6 +180,20 @@ def test_a_cell_opens_its_dataset_and_the_model_once(
     assert opened == [suite.spec.model, tiny]
 
 
+def test_a_cell_has_the_key_of_the_files_that_it_is_measured_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = small_suite(tmp_path)
+    cell = suite.cells[0]
+    before = suite.key(cell)
+    monkeypatch.setattr("ear.suite.suite.nano_weights", lambda: "other")
+    assert suite.key(cell) == before  # hashed once for a table
+    monkeypatch.setattr(Suite, "_evaluate", lambda *_: pytest.fail("rendered"))
+    with pytest.raises(pytest.fail.Exception):
+        suite.measure(cell)
+    assert suite.key(cell) != before
+
+
 def test_each_concept_is_filtered_and_measured_by_its_judge_with_the_suites_weights(
     tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
