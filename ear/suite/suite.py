@@ -36,7 +36,7 @@ from ecgvf.core import concepts, openings
 from ecgvf.core.concepts import Concept
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, SettingsError, WriterError
-from ecgvf.core.files import JSON
+from ecgvf.core.files import JSON, is_folder
 from ecgvf.core.openings import Opening
 from ecgvf.core.shard_set import fingerprint, versions
 from ecgvf.core.store import Store
@@ -45,7 +45,7 @@ from ecgvf.filter.stage import open_judge
 from ecgvf.janus import JanusModel, load
 from ecgvf.janus.loading import fingerprint as model_fingerprint
 from ecgvf.judges import JudgeOptions, create_judge
-from ecgvf.judges.factory import RETAINED_JUDGE
+from ecgvf.judges.factory import RETAINED_JUDGE, weights_by_judge
 from ecgvf.judges.judge import settings as judge_settings
 from ecgvf.judges.nano import nano_weights
 from ecgvf.pairs import captions
@@ -193,10 +193,11 @@ class Suite:
 
     def key(self, cell: Cell) -> str:
         """A fingerprint of what decides the cell's outcomes: the cell, its concept, the recipe's settings (a
-        submission's files, an oracle's path), the settings of the evaluation, the numbers of pairs and prompts, who
-        writes them, the first run seed unless it is 0, and ``_facts``.
+        submission's files, an oracle's path), the settings of the evaluation with the content of questions and judges'
+        weights, the numbers of pairs and prompts, who writes them, the first run seed unless it is 0, and ``_facts``.
 
-        The code, the dtype, which the machine decides, and judges outside nano's world are not part of it.
+        The code, the dtype, which the machine decides, and other weights of judges outside nano's world are not part of
+        it.
         """
         concept = self._concept(cell.concept)
         settings: JSON = {
@@ -430,7 +431,11 @@ def _read_outcomes(file: Path, size: int, mtime_ns: int) -> tuple[Outcome, ...]:
 
 def _keyed(settings: EvaluationSettings) -> JSON:
     default = asdict(EvaluationSettings())
-    values = asdict(settings) | {"questions": None if settings.questions is None else _hash(settings.questions)}
+    values = asdict(settings)
+    if settings.questions is not None:
+        values["questions"] = _hash(settings.questions, "questions")
+    if settings.weights is not None:
+        values["weights"] = {name: _weights(named) for name, named in weights_by_judge(settings.weights).items()}
     return {
         name: str(value) if isinstance(value, Path) else value
         for name, value in values.items()
@@ -438,13 +443,22 @@ def _keyed(settings: EvaluationSettings) -> JSON:
     }
 
 
-def _hash(questions: Path) -> str:
-    """A hash of the file of ``questions``. Raises ``DatasetError`` if it cannot be read."""
+def _weights(named: str) -> str | dict[str, str]:
+    """A hash of the file, or of each in the folder; the name of published weights."""
+    path = Path(named)
+    if is_folder(path):
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return {str(file.relative_to(path)): _hash(file, "weights") for file in files}
+    return _hash(path, "weights") if path.is_file() else named
+
+
+def _hash(file: Path, what: str) -> str:
+    """A hash of a file, which holds ``what``. Raises ``DatasetError`` if it cannot be read."""
     try:
-        state = questions.stat()
-        return _content_hash(questions.resolve(), state.st_size, state.st_mtime_ns)
+        state = file.stat()
+        return _content_hash(file.resolve(), state.st_size, state.st_mtime_ns)
     except OSError as error:
-        raise DatasetError(f"cannot read questions from {questions}: {error.strerror}") from error
+        raise DatasetError(f"cannot read {what} from {file}: {error.strerror}") from error
 
 
 @cache

@@ -101,6 +101,25 @@ def test_other_questions_are_another_cell_wherever_their_file_is(tmp_path: Path)
         small_suite(tmp_path, figures="full", questions=tmp_path / "none.parquet").key(cell)
 
 
+@pytest.mark.parametrize("folder", [True, False])
+def test_other_weights_of_a_judge_are_another_cell_wherever_they_are(tmp_path: Path, folder: bool) -> None:
+    def key(weights: str) -> str:
+        return small_suite(tmp_path, weights={"resnet50": weights}).key(Cell("church", "paper", 0, 0))
+
+    def write(path: Path, content: bytes) -> None:
+        file = path / "weights.pth" if folder else path
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+
+    first, copy = tmp_path / "first", tmp_path / "copy"
+    write(first, b"some weights")
+    write(copy, b"some weights")
+    before = key(str(first))
+    assert before == key(str(copy))
+    write(first, b"other weights")
+    assert key(str(first)) != before and key("V1") != key("V2")
+
+
 def test_the_questions_are_read_once_until_their_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, read, digest = tmp_path / "questions.parquet", list[str](), hashlib.file_digest
 
