@@ -38,7 +38,7 @@ class VariantArguments:
         typer.Option(
             help="Factors, separated by commas: window, patch-sampling, threshold, layers, modules, adapter, loss, "
             "guidance, order, trajectory, surrogates, retention, retention-weight, retained-concepts, rehearsed-words, "
-            "rehearsal-noise, data.",
+            "rehearsal-noise, data. The table has these alone.",
         ),
     ]
     recipe: Annotated[

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
-from ear.ablation.ablation import COMMAND, NOT_MEASURED
+from ear.ablation.ablation import COMMAND, NOT_MEASURED, TABLE
 from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.outcomes import Outcome, read_outcomes
 from ear.report.attached import Agreement, Attacks, Memorisation, Trials
@@ -166,7 +166,7 @@ class Results(ABC):
 
     @property
     def _ablation_files(self) -> list[Path]:
-        return [folder / "ablation.parquet" for folder in self.attachments.ablations]
+        return [folder / TABLE for folder in self.attachments.ablations]
 
 
 @dataclass(frozen=True, kw_only=True)
