@@ -25,7 +25,7 @@ import pyarrow as pa
 import typer
 
 from benchmarks.memory import peak_mb
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ecgvf.core import concepts, console
 from ecgvf.core.records import PromptPair, Rendering, to_table
 from ecgvf.core.run import ConceptRun
@@ -183,5 +183,7 @@ def main(
     finish(result, out)
 
 
+app = program(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()
