@@ -199,8 +199,7 @@ class Ablation:
             "seconds": sum(float(run.facts["seconds"]) for run in runs) / len(runs),
         }
         # Seeds are levels, not sample size: the prompt stays the unit.
-        original = [outcome for outcome in found[0].outcomes if outcome.condition != "after"]
-        outcomes = [*original, *(outcome for each in found for outcome in selected(each.outcomes, "after"))]
+        outcomes = [*found[0].original, *(outcome for each in found for outcome in selected(each.outcomes, "after"))]
         for name, after, original_value, ceiling in _figures(outcomes):
             yield {**facts, "figure": name, **after.json(), "original": original_value, "ceiling": ceiling}
 

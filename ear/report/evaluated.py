@@ -61,10 +61,9 @@ class EvaluationResults(Results):
         return (erased and self.evaluation.unsafe) or super().unsafe(concept, unknown=unknown and not erased)
 
     def cell(self, concept: str, method: str) -> CellOutcomes:
-        outcomes = self.evaluation.outcomes
-        original = [outcome for outcome in outcomes if outcome.condition != "after"]
-        left = [str(each) for each in self.evaluation.not_measured]
-        return CellOutcomes(original=original, after=selected(outcomes, "after"), not_measured=left)
+        found = self.evaluation
+        left = [str(each) for each in found.not_measured]
+        return CellOutcomes(original=found.original, after=selected(found.outcomes, "after"), not_measured=left)
 
     def fidelity(self) -> Fidelity | None:
         return self.evaluation.fidelity
@@ -76,11 +75,10 @@ class EvaluationResults(Results):
 
 
 def _rows(found: Evaluation) -> list[JSON]:
-    original = [outcome for outcome in found.outcomes if outcome.condition != "after"]
     result = CellResult(
         cell=None,
         outcomes=selected(found.outcomes, "after"),
-        original=original,
+        original=found.original,
         answered=list(found.answered),
         attacked=list(found.attacked),
         classes=list(found.classes),

@@ -252,9 +252,8 @@ class Suite:
         # Before measuring: a file that is edited meanwhile belongs to another cell.
         key, original_key = self.key(cell), self.original_key(cell)
         evaluation, sheet = self._evaluate(cell)
-        original = [outcome for outcome in evaluation.outcomes if outcome.condition != "after"]
         name = f"{cell.concept}-original-{cell.recipe}-{cell.figures}"
-        write_outcomes(original, self.file(name), {"key": original_key}, images=False)
+        write_outcomes(evaluation.original, self.file(name), {"key": original_key}, images=False)
         facts: JSON = {
             "key": key,
             "original": name,
