@@ -31,7 +31,7 @@ class SuiteView:
         self.suite = suite
         known = {cell: suite.facts(cell) for cell in (suite.cells if cells is None else cells)}
         self.states: dict[Cell, State] = {cell: "done" if facts else "missing" for cell, facts in known.items()}
-        self.seconds = {cell: float(facts["seconds"]) for cell, facts in known.items() if facts and "seconds" in facts}
+        self.seconds = {cell: float(facts["seconds"]) for cell, facts in known.items() if facts}
         self.failed: dict[Cell, str] = {}
         self._started = time.monotonic()
         self._dollars = self._spent()
