@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.full_size import H100, full_size, share_of_roof, weight_bytes
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ear.prompt_images import SHARD
 from ecgvf.janus.kv_cache import bytes_per_position
 from ecgvf.janus.roofline import batch_cost
@@ -68,5 +68,7 @@ def main(
     finish(result, out)
 
 
+app = program(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

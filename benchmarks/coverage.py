@@ -21,7 +21,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ear.evaluation.statistics import difference, mean, ratio
 from ecgvf.core import console
 from ecgvf.core.figures import Figure, kappa, proportion
@@ -242,5 +242,7 @@ def main(
     finish(result, out, also_in_file={"rows": rows})
 
 
+app = program(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

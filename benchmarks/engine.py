@@ -17,7 +17,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +25,7 @@ import pyarrow as pa
 import typer
 
 from benchmarks.memory import peak_mb
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ecgvf.core import concepts, console
 from ecgvf.core.records import PromptPair, Rendering, to_table
 from ecgvf.core.run import ConceptRun
@@ -136,18 +136,19 @@ def measure(folder: Path, records: int) -> dict[str, Any]:
     """What ``drive`` sends for ``records`` records, from a process of its own."""
     from benchmarks import engine as importable  # as a script, this module has another name in other processes
 
-    context = multiprocessing.get_context("spawn")
+    context, result = multiprocessing.get_context("spawn"), dict[str, Any]()
     for target in (importable.write_pairs, importable.drive):
         received, sent = context.Pipe(duplex=False)
         extra = (sent,) if target is importable.drive else ()
         process = context.Process(target=target, args=(folder, records, *extra))
         process.start()
         sent.close()
-        result = received.recv() if extra else {}
+        with suppress(EOFError):  # nothing is sent by the first target, or by a process that fails
+            result = received.recv()
         process.join()
         if process.exitcode != 0:
             raise SystemExit(f"{target.__name__} failed with exit code {process.exitcode}")
-    return dict(result)
+    return result
 
 
 def main(
@@ -183,5 +184,7 @@ def main(
     finish(result, out)
 
 
+app = program(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -18,7 +18,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ecgvf.core import console
 from ecgvf.core.figures import proportion
 from ecgvf.janus import load, num_threads, render_images
@@ -84,5 +84,7 @@ def main(
     finish(result, out)
 
 
+app = program(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ecgvf.core.shard_set import versions
 
 GOAL = 90.0
@@ -60,5 +60,7 @@ def rendered(store: Path) -> int:
     return sum(pq.read_metadata(shard).num_rows for shard in store.glob("church/evaluation/*/*.parquet"))
 
 
+app = program(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -28,7 +28,7 @@ import typer
 from numpy.typing import NDArray
 
 import ear.method.train
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ear.method.erase import erase
 from ear.method.recipes import find
 from ecgvf.core import concepts, console
@@ -208,5 +208,7 @@ def main(
     finish(result, out)
 
 
+app = program(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

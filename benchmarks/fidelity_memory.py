@@ -19,7 +19,7 @@ import pyarrow as pa
 import typer
 
 from benchmarks.memory import compare_peaks, peak_mb
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ear.evaluation.fidelity import figures
 from ear.evaluation.fidelity.features import FeatureSet
 from ear.evaluation.fidelity.frechet import Moments, frechet_distance
@@ -65,5 +65,7 @@ def main(
     finish({"dimensions": DIMENSIONS, **compare_peaks(measure, few, many, seed)}, out)
 
 
+app = program(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -149,7 +149,7 @@ def against_usual(usual: Evaluation, changed: Evaluation) -> Evaluation:
         replace(each, guidance=guidance, nll_frozen=None, token_agreement=None)
         for each in selected(changed.outcomes, "after")
     ]
-    return replace(usual, outcomes=(*(each for each in usual.outcomes if each.condition != "after"), *after))
+    return replace(usual, outcomes=(*usual.original, *after))
 
 
 def key(trial: Trial) -> str:

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.full_size import H100, PROMPT_TOKENS, full_size, share_of_roof, weight_bytes
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ear.evaluation import EvaluationSettings
 from ear.method.cost import training_cost
 from ear.method.recipes import DEFAULT
@@ -92,5 +92,7 @@ def main(
     finish(result, out)
 
 
+app = program(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ecgvf.judges import Criterion
 
 SIDE = 384
@@ -116,5 +116,7 @@ def main(
     finish({**rounded, **settings, "met": met}, out)
 
 
+app = program(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -26,7 +26,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ecgvf.core import console
 from ecgvf.core.records import PromptPair
 from ecgvf.core.run import ConceptRun
@@ -163,5 +163,7 @@ def main(out: Annotated[Path | None, typer.Option("--out", help="JSON file for t
     finish({**result, "cpus": os.cpu_count(), "versions": versions()}, out)
 
 
+app = program(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

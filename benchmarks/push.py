@@ -22,7 +22,7 @@ import numpy as np
 import typer
 
 from benchmarks.memory import peak_mb
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 
 if TYPE_CHECKING:
     from ecgvf.core.records import PromptPair, Rendering, Verdict
@@ -167,5 +167,7 @@ def main(
     finish({"pairs": pairs, "side": side, **measured, "taken_mb": taken, "bound_mb": BOUND_MB, "met": met}, out)
 
 
+app = program(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -78,8 +78,7 @@ def measured(store: Store, passes: int) -> list[JSON]:
     recipe = ON_POLICY if passes == ON_POLICY.passes else ON_POLICY.with_options({"passes": passes})
     runs = erase(store, [dataset], model, recipe, SEEDS)
     found = [evaluate(store, model, dataset, [run.adapter], SETTINGS) for run in runs]
-    original = [outcome for outcome in found[0].outcomes if outcome.condition != "after"]
-    outcomes = [*original, *(outcome for each in found for outcome in selected(each.outcomes, "after"))]
+    outcomes = [*found[0].original, *(outcome for each in found for outcome in selected(each.outcomes, "after"))]
     return [
         {
             "passes": passes,

@@ -31,7 +31,7 @@ from transformers import DynamicCache, GenerationConfig, JanusForConditionalGene
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.equal_images import random_prompts
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ecgvf.core import console
 from ecgvf.janus import JanusModel, generation_ids, load, num_threads, render_images, unconditional_ids
 from ecgvf.janus.decoding import generate_image_tokens
@@ -210,5 +210,7 @@ def main(
     finish(result, out)
 
 
+app = program(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

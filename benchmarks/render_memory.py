@@ -18,8 +18,8 @@ import typer
 
 from benchmarks.equal_images import random_prompts
 from benchmarks.memory import compare_peaks, peak_mb
-from benchmarks.result import finish
-from ear.cli import app
+from benchmarks.result import finish, program
+from ear import cli
 
 
 def measure(images: int, seed: int) -> dict[str, float]:
@@ -29,7 +29,7 @@ def measure(images: int, seed: int) -> dict[str, float]:
         prompts.write_text("\n".join(random_prompts(images, seed)) + "\n", encoding="utf-8")
         arguments = ["generate", "--prompts", str(prompts), "--out", str(out), "--device", "cpu"]
         started = time.monotonic()
-        failed = app(arguments, standalone_mode=False)
+        failed = cli.app(arguments, standalone_mode=False)
         seconds, peak = time.monotonic() - started, peak_mb()
         rows = None if failed else pq.read_table(out / "index.parquet")
     if rows is None or rows.num_rows != images or rows["failure"].null_count != images:
@@ -47,5 +47,7 @@ def main(
     finish(compare_peaks(measure, few, many, seed), out)
 
 
+app = program(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

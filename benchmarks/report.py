@@ -24,7 +24,7 @@ import typer
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ear.report import open_results, write_report
 from tests.browser import CHROMIUM
 from tests.ear.evaluation.small_outcomes import erased, evaluation, kept
@@ -119,5 +119,7 @@ def main(out: Annotated[Path | None, typer.Option("--out", help="JSON file of th
     finish(result, out)
 
 
+app = program(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ecgvf.core.concepts import find
 from ecgvf.core.records import WORDINGS, PromptPair, Split, Wording
 from ecgvf.core.run import ConceptRun
@@ -70,5 +70,7 @@ def main(
     finish({"pairs": pairs, "evaluation": evaluation, "rows": rows, "met": None}, out)
 
 
+app = program(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.result import finish
+from benchmarks.result import finish, program
 from ecgvf.core.concepts import find
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
@@ -71,5 +71,7 @@ def main(out: Annotated[Path | None, typer.Option("--out", help="JSON file for t
     finish(result, out)
 
 
+app = program(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ecgvf.core import seeds
+from ecgvf.core.concepts import Concept
 from ecgvf.core.dataset import Dataset
 from ecgvf.pairs.captions import captioned_concepts, shipped_captions
 from ecgvf.world import domain, grammar
@@ -95,11 +96,17 @@ class RetainedConcept:
 
 def retained_concepts(dataset: Dataset) -> list[RetainedConcept]:
     """The retained concepts of ``dataset``, in a fixed order."""
-    return _of_nano(dataset) if in_nano_world(dataset) else _with_captions(dataset)
+    return _of_nano(dataset.concept) if in_nano_world(dataset) else _with_captions(dataset)
 
 
-def _of_nano(dataset: Dataset) -> list[RetainedConcept]:
-    concept = dataset.concept
+def retained_families(concept: Concept, model: str) -> list[str]:
+    """Sorted families of what must survive the erasure of ``concept`` from ``model``, without a retain split."""
+    if model == domain.NANO:
+        return sorted({each.family for each in _of_nano(concept)})
+    return sorted({each.kind for each in captioned_concepts(concept)})
+
+
+def _of_nano(concept: Concept) -> list[RetainedConcept]:
     world = grammar.load_world()
     erased = {*concept.labels("nano"), concept.name}
     is_style = concept.kind == "style"

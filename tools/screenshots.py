@@ -21,11 +21,6 @@ VIEWS: dict[str, tuple[int, Literal["light", "dark"], str]] = {
 }
 """Name → width, colour scheme, and the section that comes first."""
 HEIGHT = 1500
-VISIBLE_IMAGES_LOADED = """() => [...document.images].every((image) => {
-  const place = image.getBoundingClientRect();
-  return image.complete || !place.height || place.top > innerHeight || place.bottom < 0;
-})"""
-"""Whether the images on the screen are loaded; the others wait until they are."""
 
 
 def main(
@@ -40,7 +35,7 @@ def main(
             page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
             page.goto(report.resolve().as_uri())
             page.evaluate("name => document.getElementById(name)?.scrollIntoView()", section)
-            page.wait_for_function(VISIBLE_IMAGES_LOADED)
+            page.wait_for_function("[...document.images].every(image => image.complete)")
             page.screenshot(path=out / f"{name}.jpg", type="jpeg", quality=85)
     for error in errors:
         typer.echo(error, err=True)

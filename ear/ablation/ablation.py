@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ear.ablation.data import VariantData
 from ear.ablation.factors import TrainingData, Variant, all_variants
@@ -44,6 +45,7 @@ CAPTIONS = {
     "retention_neighbours": "neighbours shown",
 }
 """Figures that the plots, the printed table and `ear report` show → their captions."""
+TABLE = "ablation.parquet"
 NOT_MEASURED = b"not_measured"
 """Metadata of the table: the missing variants, a JSON list of strings."""
 COMMAND = b"command"
@@ -197,15 +199,14 @@ class Ablation:
             "seconds": sum(float(run.facts["seconds"]) for run in runs) / len(runs),
         }
         # Seeds are levels, not sample size: the prompt stays the unit.
-        original = [outcome for outcome in found[0].outcomes if outcome.condition != "after"]
-        outcomes = [*original, *(outcome for each in found for outcome in selected(each.outcomes, "after"))]
+        outcomes = [*found[0].original, *(outcome for each in found for outcome in selected(each.outcomes, "after"))]
         for name, after, original_value, ceiling in _figures(outcomes):
             yield {**facts, "figure": name, **after.json(), "original": original_value, "ceiling": ceiling}
 
 
 def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -> pa.Table:
     """Train and measure the variants of the factors ``over``; writes ablation.parquet and .csv after each, and in the
-    end a plot per factor.
+    end a plot per factor. An earlier table is replaced, and a note names the factors that it loses.
 
     After ``minutes`` no other variant is begun; the next call goes on. A variant that cannot be trained, or that
     diverges, is reported, and the others go on. Returns the table, one row per variant and figure. Raises
@@ -218,6 +219,8 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
     wanted = all_variants(over, ablation.base)
     for factor in over:
         ablation.check(factor, [variant for variant in wanted if variant.factor == factor])
+    if lost := [factor for factor in _factors_in_table(ablation.folder) if factor not in over]:
+        console.note(f"the table loses {', '.join(lost)}: name in --over what it is to keep; nothing is measured again")
     measured = [number for number, variant in enumerate(wanted) if ablation.file(variant).is_file()]
     rows: dict[int, list[JSON]] = {number: ablation.rows(wanted[number]) for number in measured}
     if rows:
@@ -245,6 +248,15 @@ def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -
     return table
 
 
+def _factors_in_table(folder: Path) -> list[str]:
+    """The factors in the table of an earlier ablation; none without one that can be read."""
+    try:
+        column = pq.read_table(folder / TABLE, columns=["factor"])["factor"]
+    except (pa.ArrowException, OSError, KeyError):
+        return []
+    return list(dict.fromkeys(column.to_pylist()))
+
+
 def check_minutes(minutes: float) -> None:
     """Raise ``SettingsError`` unless ``minutes`` is 0 or more."""
     if math.isnan(minutes) or minutes < 0:
@@ -259,7 +271,7 @@ def _write(wanted: Sequence[Variant], rows: Mapping[int, Sequence[JSON]], ablati
     folder, missing = ablation.folder, [str(variant) for number, variant in enumerate(wanted) if number not in rows]
     table = pa.Table.from_pylist([row for number in sorted(rows) for row in rows[number]])
     table = table.replace_schema_metadata({NOT_MEASURED: json.dumps(missing), COMMAND: ablation.command})
-    write_parquet(table, folder / "ablation.parquet")
+    write_parquet(table, folder / TABLE)
     write_atomic(folder / "ablation.csv", csv_bytes(table))
     return table
 

@@ -11,7 +11,14 @@ import typer
 from rich.table import Table
 
 from ear.commands.inputs import load_model, open_dataset, print_lines
-from ear.commands.options import DEFAULT_RECIPE, DatasetArguments, MeasuringArguments, parse_options, parse_seeds
+from ear.commands.options import (
+    DEFAULT_RECIPE,
+    DatasetArguments,
+    MeasuringArguments,
+    local_out,
+    parse_options,
+    parse_seeds,
+)
 from ecgvf.commands.grouping import grouped, words
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -31,7 +38,7 @@ class VariantArguments:
         typer.Option(
             help="Factors, separated by commas: window, patch-sampling, threshold, layers, modules, adapter, loss, "
             "guidance, order, trajectory, surrogates, retention, retention-weight, retained-concepts, rehearsed-words, "
-            "rehearsal-noise, data.",
+            "rehearsal-noise, data. The table has these alone.",
         ),
     ]
     recipe: Annotated[
@@ -60,7 +67,12 @@ def ablate(
     measuring: MeasuringArguments,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the table and the plots.", show_default="CONCEPT/ablation/RECIPE in the store"),
+        typer.Option(
+            parser=local_out,
+            metavar="PATH",
+            help="Folder for the table and the plots.",
+            show_default="CONCEPT/ablation/RECIPE in the store",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -26,10 +26,19 @@ def adapter_option(default: str) -> Any:
 
 def local_store(folder: str) -> Path:
     """The folder of ``--store`` of a suite. Raises ``SettingsError`` for object storage."""
+    return _local("--store", folder)
+
+
+def local_out(folder: str) -> Path:
+    """``local_store`` for ``--out``."""
+    return _local("--out", folder)
+
+
+def _local(option: str, folder: str) -> Path:
     from ecgvf.core.errors import SettingsError
 
     if "://" in folder:
-        raise SettingsError(f"--store {folder}: the store of a suite must be a local folder")
+        raise SettingsError(f"{option} {folder}: it must be a local folder")
     return Path(folder)
 
 

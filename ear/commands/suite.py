@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ear.commands.options import local_store
+from ear.commands.options import local_out, local_store
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import MODELS, EngineArguments, JsonOption
 from ecgvf.core import console
@@ -71,6 +71,8 @@ class SuiteArguments:
     out: Annotated[
         Path | None,
         typer.Option(
+            parser=local_out,
+            metavar="PATH",
             help="Folder for the outcomes and the table; the JSON is written beside it. Finished cells of the file's "
             "folder are copied.",
             show_default="the file's, else suites/NAME/results",

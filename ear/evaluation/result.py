@@ -71,6 +71,11 @@ class Evaluation:
     command: tuple[str, ...] = field(repr=False, default=())
     """The words of the ``ear eval`` that measured it; empty if it was measured in Python."""
 
+    @property
+    def original(self) -> list[Outcome]:
+        """The outcomes before erasing, and the ceiling's."""
+        return [outcome for outcome in self.outcomes if outcome.condition != "after"]
+
     @cached_property
     def attacks(self) -> list[AttackRow]:
         """Whether attacks bring the concept back; empty unless the figures are full."""

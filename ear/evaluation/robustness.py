@@ -207,7 +207,7 @@ def check_oracle(concept: Concept, folder: Path) -> None:
     """Raise ``SettingsError`` if there is no ``folder``, ``AdapterError`` if it says that its model was trained with
     ``concept``."""
     if not folder.is_dir():
-        raise SettingsError(f"--oracle {folder}: there is no such folder; name one with a model")
+        raise SettingsError(f"oracle {folder}: there is no such folder; name one with a model")
     left_out = [name for name in str(oracle_facts(folder)["concept"]).split("+") if name]
     if (folder / ORACLE_FILE).is_file() and not {concept.name, *concept.labels("nano")} & set(left_out):
         without = f"without {', '.join(left_out)}, but " if left_out else ""

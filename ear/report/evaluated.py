@@ -16,7 +16,7 @@ from ear.suite.spec import Attachments
 from ear.suite.suite import CellResult
 from ear.suite.table import dataset_facts
 from ecgvf import Run
-from ecgvf.core.files import JSON
+from ecgvf.core.files import JSON, require_local
 from ecgvf.core.store import Store
 
 
@@ -29,8 +29,10 @@ class EvaluationResults(Results):
 
     @classmethod
     def open(cls, file: Path, store: Path | None = None) -> "EvaluationResults":
-        """Open a file of `ear eval`. Raises ``DatasetError`` for another file, and as ``Store`` does."""
+        """Open a file of `ear eval`. Raises ``DatasetError`` for another file, ``StoreError`` for a store on object
+        storage, and as ``Store`` does."""
         found, opened = Evaluation.load(file), Store(store)
+        require_local(opened.root, "the images of a report")
         memorisation = file.with_name(FILE).with_suffix(".json")
         return cls(
             title=f"{found.concept}, {found.recipe}",
@@ -59,10 +61,9 @@ class EvaluationResults(Results):
         return (erased and self.evaluation.unsafe) or super().unsafe(concept, unknown=unknown and not erased)
 
     def cell(self, concept: str, method: str) -> CellOutcomes:
-        outcomes = self.evaluation.outcomes
-        original = [outcome for outcome in outcomes if outcome.condition != "after"]
-        left = [str(each) for each in self.evaluation.not_measured]
-        return CellOutcomes(original=original, after=selected(outcomes, "after"), not_measured=left)
+        found = self.evaluation
+        left = [str(each) for each in found.not_measured]
+        return CellOutcomes(original=found.original, after=selected(found.outcomes, "after"), not_measured=left)
 
     def fidelity(self) -> Fidelity | None:
         return self.evaluation.fidelity
@@ -74,11 +75,10 @@ class EvaluationResults(Results):
 
 
 def _rows(found: Evaluation) -> list[JSON]:
-    original = [outcome for outcome in found.outcomes if outcome.condition != "after"]
     result = CellResult(
         cell=None,
         outcomes=selected(found.outcomes, "after"),
-        original=original,
+        original=found.original,
         answered=list(found.answered),
         attacked=list(found.attacked),
         classes=list(found.classes),

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
-from ear.ablation.ablation import COMMAND, NOT_MEASURED
+from ear.ablation.ablation import COMMAND, NOT_MEASURED, TABLE
 from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.outcomes import Outcome, read_outcomes
 from ear.report.attached import Agreement, Attacks, Memorisation, Trials
@@ -166,7 +166,7 @@ class Results(ABC):
 
     @property
     def _ablation_files(self) -> list[Path]:
-        return [folder / "ablation.parquet" for folder in self.attachments.ablations]
+        return [folder / TABLE for folder in self.attachments.ablations]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +193,7 @@ class SuiteResults(Results):
             facts = json.loads((table.schema.metadata or {})[FACTS])
             suite = facts["suite"]
             rows = table.to_pylist()
-            names = [row["recipe"] for row in rows]
+            names = list(dict.fromkeys(row["recipe"] for row in rows))
             datasets = read_datasets(folder)
             given = [] if store is None else ["--store", str(store)]
             return cls(
@@ -201,12 +201,12 @@ class SuiteResults(Results):
                 source=folder,
                 rows=rows,
                 concepts=list(dict.fromkeys(row["concept"] for row in rows)),
-                methods=[name for name in dict.fromkeys(names) if name not in REFERENCES],
+                methods=[name for name in names if name not in REFERENCES],
                 model=suite["model"],
                 split=suite["split"],
                 datasets=datasets,
                 commands=[facts["command"], shlex.join(["ear", "report", str(folder), *given])],
-                provenance=[*_declared(suite), *_measured(facts), openings_sentence(facts["test_openings"])],
+                provenance=[*_declared(suite, names), *_measured(facts), openings_sentence(facts["test_openings"])],
                 versions=_versions(facts["versions"]),
                 goals=suite["goals"],
                 met=facts["met"],
@@ -277,10 +277,10 @@ def _cell_files(folder: Path, cells: Sequence[JSON]) -> dict[tuple[str, str], li
     return {name: list(files.values()) for name, files in found.items()}
 
 
-def _declared(suite: JSON) -> Iterator[str]:
-    """What the suite's declaration says, for people."""
+def _declared(suite: JSON, methods: Sequence[str]) -> Iterator[str]:
+    """What the suite's declaration says, for people; of ``methods``, submissions are not declared."""
     yield f"Concepts: {', '.join(suite['concepts'])}"
-    yield f"Methods: {', '.join(suite['recipes'])}"
+    yield f"Methods: {', '.join(name for name in methods if name not in ('original', 'ceiling'))}"
     seeds, training = (" ".join(map(str, suite[name])) for name in ("run_seeds", "training_seeds"))
     yield f"Run seeds {seeds}; training seeds {training}"
     yield (

@@ -4,7 +4,8 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -13,11 +14,14 @@ from ear.suite.cells import Cell
 from ear.suite.suite import Suite
 from ear.suite.table import KnownRows, results, write_results
 from ear.suite.view import SuiteView
-from ecgvf.core.errors import EcgvfError
-from ecgvf.core.files import JSON
+from ecgvf.core import console
+from ecgvf.core.errors import EcgvfError, StoreError
+from ecgvf.core.files import JSON, disk_errors, lock_file
 
 MeasureCell = Callable[[Suite, Cell], str | None]
 """Measures a cell and writes its outcomes; returns the reason if it failed, else None."""
+
+_COMPUTING = "computing the table of the finished cells"
 
 
 def run_suite(
@@ -26,28 +30,55 @@ def run_suite(
     """Measure the unfinished among ``cells`` (None: all), in turn, and write the table of the whole suite after each.
 
     ``measure_cell`` None: ``measure_in_process``. Returns the results (``table.results``), and the reason of each cell
-    that failed. ``Suite.check`` tells before whether the cells can be measured.
+    that failed. ``Suite.check`` tells before whether the cells can be measured. Raises ``StoreError`` while another
+    process measures for the same folder of results.
     """
     measure_cell = measure_in_process if measure_cell is None else measure_cell
-    view, known = SuiteView(suite, cells), KnownRows()
-    content = results(suite, command, known)
-    write_results(suite, content)
-    with view:
-        for cell in view.missing:
-            view.start(cell)
-            view.end(cell, measure_cell(suite, cell))
+    with _lock(suite.results) as locked:
+        if not locked:  # both would measure every cell
+            raise StoreError(f"another `ear suite` measures for {suite.results}: wait for it, or use another --out")
+        view, known = SuiteView(suite, cells), KnownRows()
+        with console.status(_COMPUTING):
             content = results(suite, command, known)
-            write_results(suite, content)
+        write_results(suite, content)
+        with view:
+            for cell in view.missing:
+                view.start(cell)
+                view.end(cell, measure_cell(suite, cell))
+                content = results(suite, command, known)
+                write_results(suite, content)
     return content, view.failed
 
 
 def write_known_results(suite: Suite, command: str) -> JSON:
-    """Return the results of the cells that are finished, and write them if the suite has a folder of results; no cell
-    is measured."""
-    content = results(suite, command)
-    if suite.results.is_dir():  # else none is finished: perhaps the working directory is another
-        write_results(suite, content)
+    """Return the results of the cells that are finished; no cell is measured.
+
+    They are written if the suite has a folder of results, unless another process measures for it and writes its own.
+    """
+    if not suite.results.is_dir():  # none is finished: perhaps the working directory is another
+        return results(suite, command)
+    with _lock(suite.results) as locked:
+        with console.status(_COMPUTING):
+            content = results(suite, command)
+        if locked:
+            write_results(suite, content)
     return content
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[bool]:
+    """Lock a folder of results for this process; yields False if another process has."""
+    path = folder / ".lock"
+    with disk_errors(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    with file:
+        try:
+            lock_file(file.fileno(), path)
+            locked = True
+        except BlockingIOError:
+            locked = False
+        yield locked
 
 
 def measure_in_process(suite: Suite, cell: Cell) -> str | None:

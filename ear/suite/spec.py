@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ear.evaluation import EvaluationSettings
 from ear.evaluation.settings import Figures
@@ -17,7 +26,9 @@ from ear.method.recipe import Recipe
 from ecgvf.core import concepts, strict_yaml
 from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import SettingsError
+from ecgvf.core.files import expanded
 from ecgvf.core.records import EvaluationSplit
+from ecgvf.core.seeds import check_seed
 from ecgvf.core.validation import first_error
 from ecgvf.judges.factory import RETAINED_JUDGE, default_judge
 from ecgvf.world.domain import NANO
@@ -29,6 +40,8 @@ IMAGENETTE = (
 """The classes of Imagenette, for which the name "imagenette" stands."""
 
 Seeds = Annotated[tuple[int, ...], Field(min_length=1)]
+LocalPath = Annotated[Path, AfterValidator(expanded)]
+"""``~`` is expanded, as on the command line."""
 
 
 class _Part(BaseModel):
@@ -51,15 +64,15 @@ class Prompts(_Part):
 class Attachments(_Part):
     """Files of other measurements that the report shows beside the suite's own."""
 
-    ablations: tuple[Path, ...] = ()
+    ablations: tuple[LocalPath, ...] = ()
     """Folders of `ear ablate --out`."""
-    trials: Path | None = None
+    trials: LocalPath | None = None
     """JSON of several settings of each recipe, as benchmarks/frontier.py writes it."""
-    attacks: tuple[Path, ...] = ()
+    attacks: tuple[LocalPath, ...] = ()
     """What `ear attack --json` printed."""
-    memorisation: tuple[Path, ...] = ()
+    memorisation: tuple[LocalPath, ...] = ()
     """What `ear memorisation` wrote beside its sheet, or printed with --json."""
-    agreement: Path | None = None
+    agreement: LocalPath | None = None
     """JSON of how far judges and people who labelled images agree, as `ecgvf review --images … --json` prints it."""
 
 
@@ -85,9 +98,9 @@ class SuiteSpec(_Part):
     """The full figures are measured for the first seeds of each concept and recipe."""
     first_cell_only: tuple[str, ...] = ()
     """Those of ``recipes`` that are measured with the first seeds and the default figures only."""
-    questions: Path | None = None
+    questions: LocalPath | None = None
     """Parquet file of yes/no questions about images, for the full figures; None: nano's own for nano, else none."""
-    oracles: dict[str, Path] = {}
+    oracles: dict[str, LocalPath] = {}
     """Concept → folder of a model that never knew it, which is a row of the table, and is attacked as well in the full
     figures (docs/attacks.md). A cell's key has the path of the folder and not the weights, which a clone need not
     have."""
@@ -104,17 +117,26 @@ class SuiteSpec(_Part):
     """Images rendered at once; None: by the model's size."""
     timeout_minutes: float | None = Field(default=None, gt=0)
     """A cell that takes longer has failed."""
-    store: Path | None = None
+    store: LocalPath | None = None
     """Folder of pairs, images and adapters; None: suites/NAME/store."""
-    results: Path | None = None
+    results: LocalPath | None = None
     """Folder of the finished cells' outcomes and of the table; None: suites/NAME/results."""
     report: Attachments = Attachments()
 
-    @field_validator("store", mode="before")
+    @field_validator("run_seeds", "training_seeds")
     @classmethod
-    def _local_store(cls, folder: Any) -> Any:
+    def _distinct(cls, seeds: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        for seed in seeds:
+            check_seed(seed, str(info.field_name))
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("it repeats a seed: name each once")
+        return seeds
+
+    @field_validator("store", "results", mode="before")
+    @classmethod
+    def _local(cls, folder: Any) -> Any:
         if "://" in str(folder):
-            raise ValueError(f"{folder}: the store of a suite must be a local folder")
+            raise ValueError(f"{folder} must be a local folder")
         return folder
 
     @field_validator("concepts")

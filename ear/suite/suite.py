@@ -12,19 +12,22 @@ A cell is finished if its file in RESULTS holds its present key (``Suite.key``);
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate
 from ear.evaluation.attack_figures import PromptClass
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, read_facts, read_outcomes, selected, write_outcomes
+from ear.evaluation.questions import read_questions
+from ear.evaluation.robustness import check_oracle
 from ear.method.erase import erase
 from ear.method.recipes import find
 from ear.method.runs import find_adapter
+from ear.retained_concepts import retained_families
 from ear.suite.cells import ORACLE, Cell, cells_of, in_order
 from ear.suite.spec import SuiteSpec, concept_names
 from ear.suite.submission import Submission
@@ -33,7 +36,7 @@ from ecgvf.core import concepts, openings
 from ecgvf.core.concepts import Concept
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import DatasetError, SettingsError, WriterError
-from ecgvf.core.files import JSON
+from ecgvf.core.files import JSON, is_folder
 from ecgvf.core.openings import Opening
 from ecgvf.core.shard_set import fingerprint, versions
 from ecgvf.core.store import Store
@@ -41,7 +44,9 @@ from ecgvf.engine import Engine, ThisProcess, local_engine
 from ecgvf.filter.stage import open_judge
 from ecgvf.janus import JanusModel, load
 from ecgvf.janus.loading import fingerprint as model_fingerprint
-from ecgvf.judges import JudgeOptions
+from ecgvf.judges import JudgeOptions, create_judge
+from ecgvf.judges.factory import RETAINED_JUDGE, weights_by_judge
+from ecgvf.judges.judge import settings as judge_settings
 from ecgvf.judges.nano import nano_weights
 from ecgvf.pairs import captions
 from ecgvf.pairs.checks import PromptIndex
@@ -142,8 +147,9 @@ class Suite:
         """Check what ``cells`` need, before anything is paid or rendered; without cells nothing is needed.
 
         Raises ``ModelError`` for a model that is neither here nor can be downloaded, ``WriterError`` without a writer,
-        ``AdapterError`` for a submitted adapter that erases another concept than its cell's, ``JudgeError`` for a judge
-        that cannot be opened.
+        ``AdapterError`` for a submitted adapter that erases another concept than its cell's and for an oracle that
+        knows the concept, ``DatasetError`` for questions that cannot be read, ``SettingsError`` for an unknown family
+        and an oracle that is not there, ``JudgeError`` for a judge that cannot be opened.
         """
         if not cells:
             return
@@ -153,10 +159,32 @@ class Suite:
                 self._submission(cell.concept, cell.recipe).check(cell.concept)
         if not self.spec.offline:
             self._writers()
-        for name in dict.fromkeys(cell.concept for cell in cells):
-            concept = self._concept(name)
+        if self.spec.questions is not None and any(cell.figures == "full" for cell in cells):
+            read_questions(self.spec.questions)
+        erased = {name: self._concept(name) for name in dict.fromkeys(cell.concept for cell in cells)}
+        for concept in erased.values():
+            self._check_family(concept)
+        for cell in cells:
+            if cell.concept in self.spec.oracles and (cell.recipe == ORACLE or cell.figures == "full"):
+                check_oracle(erased[cell.concept], self.spec.oracles[cell.concept])
+        self._check_judges(erased.values())
+
+    def _check_family(self, concept: Concept) -> None:
+        family, known = self.spec.prompts.family, retained_families(concept, self.spec.model)
+        if family is not None and family not in known:
+            raise SettingsError(
+                f"prompts.family: no retained concept of {concept.name} is of family {family!r}: the families are "
+                f"{', '.join(known)}"
+            )
+
+    def _check_judges(self, erased: Iterable[Concept]) -> None:
+        """Open the judges of ``erased`` and of retained concepts."""
+        for concept in erased:
             options = JudgeOptions(weights=self.spec.judge_weights(concept))
             open_judge(concept, self.spec.model, None, options, "cpu")  # the cells need the GPU
+        if self.spec.model != NANO:
+            options = JudgeOptions(weights=self.spec.weights.get(RETAINED_JUDGE))
+            judge_settings(create_judge(None, None, RETAINED_JUDGE, options, "cpu"))
 
     @cached_property
     def model(self) -> JanusModel:
@@ -165,10 +193,11 @@ class Suite:
 
     def key(self, cell: Cell) -> str:
         """A fingerprint of what decides the cell's outcomes: the cell, its concept, the recipe's settings (a
-        submission's files, an oracle's path), the settings of the evaluation, the numbers of pairs and prompts, who
-        writes them, the first run seed unless it is 0, and ``_facts``.
+        submission's files, an oracle's path), the settings of the evaluation with the content of questions and judges'
+        weights, the numbers of pairs and prompts, who writes them, the first run seed unless it is 0, and ``_facts``.
 
-        The code, the dtype, which the machine decides, and judges outside nano's world are not part of it.
+        The code, the dtype, which the machine decides, and other weights of judges outside nano's world are not part of
+        it.
         """
         concept = self._concept(cell.concept)
         settings: JSON = {
@@ -204,11 +233,11 @@ class Suite:
         """The outcomes of a finished cell; None if ``facts`` is."""
         if (facts := self.facts(cell)) is None:
             return None
-        outcomes = read_outcomes(self.file(cell.name))[0]
+        outcomes = _outcomes(self.file(cell.name))
         return CellResult(
             cell=cell,
             outcomes=[outcome for outcome in outcomes if outcome.sample != "attack"],
-            original=read_outcomes(self.file(facts["original"]))[0],
+            original=[*_outcomes(self.file(facts["original"]))],
             answered=[AnsweredQuestion(**answer) for answer in facts["answered"]],
             attacked=[outcome for outcome in outcomes if outcome.sample == "attack"],
             classes=[PromptClass.from_json(prompt_class) for prompt_class in facts.get("classes", ())],
@@ -219,12 +248,12 @@ class Suite:
         started = time.monotonic()
         self._submissions.clear()  # their hashes may be of earlier files
         self._datasets.clear()
+        self.__dict__.pop("_facts", None)
         # Before measuring: a file that is edited meanwhile belongs to another cell.
         key, original_key = self.key(cell), self.original_key(cell)
         evaluation, sheet = self._evaluate(cell)
-        original = [outcome for outcome in evaluation.outcomes if outcome.condition != "after"]
         name = f"{cell.concept}-original-{cell.recipe}-{cell.figures}"
-        write_outcomes(original, self.file(name), {"key": original_key}, images=False)
+        write_outcomes(evaluation.original, self.file(name), {"key": original_key}, images=False)
         facts: JSON = {
             "key": key,
             "original": name,
@@ -387,9 +416,25 @@ class Suite:
         }
 
 
+def _outcomes(file: Path) -> tuple[Outcome, ...]:
+    state = file.stat()
+    return _read_outcomes(file.resolve(), state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read_outcomes(file: Path, size: int, mtime_ns: int) -> tuple[Outcome, ...]:
+    """Cached, as cells share the original's outcomes, and every method is compared with the reference's first cell; a
+    file that changes has another time."""
+    return tuple(read_outcomes(file)[0])
+
+
 def _keyed(settings: EvaluationSettings) -> JSON:
     default = asdict(EvaluationSettings())
-    values = asdict(settings) | {"questions": None if settings.questions is None else _hash(settings.questions)}
+    values = asdict(settings)
+    if settings.questions is not None:
+        values["questions"] = _hash(settings.questions, "questions")
+    if settings.weights is not None:
+        values["weights"] = {name: _weights(named) for name, named in weights_by_judge(settings.weights).items()}
     return {
         name: str(value) if isinstance(value, Path) else value
         for name, value in values.items()
@@ -397,13 +442,22 @@ def _keyed(settings: EvaluationSettings) -> JSON:
     }
 
 
-def _hash(questions: Path) -> str:
-    """A hash of the file of ``questions``. Raises ``DatasetError`` if it cannot be read."""
+def _weights(named: str) -> str | dict[str, str]:
+    """A hash of the file, or of each in the folder; the name of published weights."""
+    path = Path(named)
+    if is_folder(path):
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return {str(file.relative_to(path)): _hash(file, "weights") for file in files}
+    return _hash(path, "weights") if path.is_file() else named
+
+
+def _hash(file: Path, what: str) -> str:
+    """A hash of a file, which holds ``what``. Raises ``DatasetError`` if it cannot be read."""
     try:
-        state = questions.stat()
-        return _content_hash(questions.resolve(), state.st_size, state.st_mtime_ns)
+        state = file.stat()
+        return _content_hash(file.resolve(), state.st_size, state.st_mtime_ns)
     except OSError as error:
-        raise DatasetError(f"cannot read questions from {questions}: {error.strerror}") from error
+        raise DatasetError(f"cannot read {what} from {file}: {error.strerror}") from error
 
 
 @cache

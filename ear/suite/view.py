@@ -31,7 +31,7 @@ class SuiteView:
         self.suite = suite
         known = {cell: suite.facts(cell) for cell in (suite.cells if cells is None else cells)}
         self.states: dict[Cell, State] = {cell: "done" if facts else "missing" for cell, facts in known.items()}
-        self.seconds = {cell: float(facts["seconds"]) for cell, facts in known.items() if facts and "seconds" in facts}
+        self.seconds = {cell: float(facts["seconds"]) for cell, facts in known.items() if facts}
         self.failed: dict[Cell, str] = {}
         self._started = time.monotonic()
         self._dollars = self._spent()
@@ -60,10 +60,11 @@ class SuiteView:
     def end(self, cell: Cell, failure: str | None) -> None:
         """Mark ``cell`` as done, or as failed for the reason ``failure``."""
         seconds = time.monotonic() - self._started
+        # New dictionaries, as the thread of the live table may be going over the present ones.
         if failure is None:
-            self.states[cell], self.seconds[cell] = "done", seconds
+            self.states[cell], self.seconds = "done", {**self.seconds, cell: seconds}
         else:
-            self.states[cell], self.failed[cell] = "failed", failure
+            self.states[cell], self.failed = "failed", {**self.failed, cell: failure}
         self._dollars = self._spent()
         if not console.err.is_terminal:
             how = f"done in {clock(seconds)}" if failure is None else f"failed: {failure}"

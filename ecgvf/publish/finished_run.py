@@ -12,7 +12,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, STAGES, VERDICTS, StageSet
 from ecgvf.filter.acceptance import Verdicts, verdicts_by_record
 from ecgvf.filter.dataset import dataset_acceptance
-from ecgvf.publish.redaction import redact
+from ecgvf.publish.redaction import public_model, redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,8 @@ class FinishedRun:
 
     @property
     def model(self) -> str:
-        """Name of the model that rendered the images; ``local:`` and the last part of a local folder, which may be
-        called as a published model is."""
-        name = self.images.settings["model"]
-        public = str(redact(name))
-        return public if public == name else f"local:{public}"
+        """Public name of the model that rendered the images."""
+        return public_model(self.images.settings["model"])
 
     @property
     def has_retained(self) -> bool:

@@ -3,12 +3,14 @@
 NAME-results/results.parquet, results.csv     one row per concept, method and figure
 NAME-outcomes/<cell>.parquet                  what every judge saw in one image; without the image
 
-A commit on top of what is there; datasets, their versions and what people wrote into the card stay.
+A commit on top of what is there; datasets, their versions and what people wrote into the card stay. Local paths become
+their last parts (``redaction``).
 """
 
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +22,12 @@ from huggingface_hub import HfApi
 
 from ecgvf.core import concepts
 from ecgvf.core.errors import ConceptError, DatasetError
+from ecgvf.core.files import canonical_json
 from ecgvf.core.hub import hub_errors
 from ecgvf.core.parquet import parquet_bytes
 from ecgvf.core.records import EvaluationSplit
 from ecgvf.publish.front_matter import GATE, GATE_FIELDS, format_card, parse_card
+from ecgvf.publish.redaction import public_model, redact
 from ecgvf.publish.repository import (
     Repository,
     account,
@@ -35,7 +39,7 @@ from ecgvf.publish.repository import (
     sizes,
 )
 
-FILE = "results.parquet"
+FILE, CSV = "results.parquet", "results.csv"
 FACTS = b"ear-suite"
 """Key of the suite's facts among the metadata of ``FILE``; `ear suite` writes both."""
 
@@ -89,15 +93,21 @@ def prepare_results(
     if before.head is None or before.card is None:
         raise DatasetError(f"{repo} has no dataset yet, beside which results stand: run `ecgvf push-to-hub` first")
     check_visibility(repo, before, unsafe or before.unsafe, public=public, unsafe_known=unsafe_known)
-    tables = {f"{name}-results/{each}": folder / each for each in (FILE, "results.csv")}
+    tables = {f"{name}-results/{each}": folder / each for each in (FILE, CSV)}
     cells = {each[kind] for each in facts["cells"] for kind in ("file", "original")}
     outcomes = {f"{name}-outcomes/{each}": folder / each for each in sorted(cells)}
     leaderboard = folder / "leaderboard.md"
     if absent := [str(file) for file in (*(tables | outcomes).values(), leaderboard) if not file.is_file()]:
         raise DatasetError(f"{absent[0]} is missing: restore it, or run `ear suite` again")
     digest = _fingerprint([*tables.values(), *outcomes.values()])
-    files: dict[str, Path | bytes] = {**tables, **_with_equal_columns(outcomes)}
-    card = _card(before.card, name, digest, leaderboard, split=facts["suite"]["split"], unsafe=bool(unsafe))
+    model = str(facts["suite"]["model"])
+    files: dict[str, Path | bytes] = {
+        f"{name}-results/{FILE}": _public_table(folder / FILE, facts),
+        f"{name}-results/{CSV}": _public_text(folder / CSV, model).encode(),
+        **_with_equal_columns(outcomes),
+    }
+    standings = _public_text(leaderboard, model).strip()
+    card = _card(before.card, name, digest, standings, split=facts["suite"]["split"], unsafe=bool(unsafe))
     ours = [path for path in before.files if path.startswith((f"{name}-outcomes/", f"{name}-results/"))]
     return ResultsPlan(
         repo=repo,
@@ -127,6 +137,7 @@ def _facts(file: Path) -> dict[str, Any]:
     try:
         facts = dict(json.loads((pq.read_schema(file).metadata or {})[FACTS]))
         named = facts["suite"]["split"] in get_args(EvaluationSplit)
+        named = named and isinstance(facts["suite"]["model"], str) and isinstance(facts["command"], str)
         if (
             named
             and re.fullmatch(r"[a-z0-9][a-z0-9-]*", facts["suite"]["name"])
@@ -140,6 +151,31 @@ def _facts(file: Path) -> dict[str, Any]:
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{file} is not what `ear suite` wrote: run it again") from error
     raise DatasetError(f"{file} is not what `ear suite` wrote: run it again")
+
+
+def _public_table(file: Path, facts: dict[str, Any]) -> bytes:
+    """The rows and ``facts`` without local paths."""
+    model = public_model(facts["suite"]["model"])
+    public = {**redact(facts), "command": _public_command(facts["command"])}
+    public["suite"]["model"] = model
+    try:
+        table = pq.read_table(file)
+        index = table.schema.get_field_index("model")
+        table = table.set_column(index, table.schema.field(index), pa.array([model] * len(table), pa.string()))
+    except (pa.ArrowException, OSError) as error:
+        raise DatasetError(f"{file} is not what `ear suite` wrote: run it again") from error
+    return parquet_bytes(table.replace_schema_metadata({FACTS: canonical_json(public)}))
+
+
+def _public_text(file: Path, model: str) -> str:
+    """The text with the public name of ``model``."""
+    return file.read_text(encoding="utf-8").replace(model, public_model(model))
+
+
+def _public_command(command: str) -> str:
+    """``command`` with only the last part of each local path, also in NAME=DIR."""
+    parts = (word.rpartition("=") for word in shlex.split(command))
+    return shlex.join(f"{redact(name)}{equals}{redact(value)}" for name, equals, value in parts)
 
 
 def _unsafe(names: list[str]) -> list[str]:
@@ -187,8 +223,8 @@ def _with_equal_columns(files: Mapping[str, Path]) -> dict[str, Path | bytes]:
     return found
 
 
-def _card(before: str, name: str, digest: str, leaderboard: Path, *, split: str, unsafe: bool) -> str:
-    """The card with the suite's configurations and its leaderboard, which replaces an earlier one.
+def _card(before: str, name: str, digest: str, standings: str, *, split: str, unsafe: bool) -> str:
+    """The card with the suite's configurations and its leaderboard, ``standings``, which replaces an earlier one.
 
     ``split``: that the suite measured; the rows are in a split of this name.
     """
@@ -202,9 +238,8 @@ def _card(before: str, name: str, digest: str, leaderboard: Path, *, split: str,
     if unsafe:
         fields.setdefault("extra_gated_prompt", GATE)
         fields.setdefault("extra_gated_fields", GATE_FIELDS)
-    table = leaderboard.read_text(encoding="utf-8").strip()
     where = f"All figures: configuration `{name}-results`; what the judges saw in each image: `{name}-outcomes`."
-    body = f"{_begin(name, digest)}\n## Results of the suite {name}\n\n{table}\n\n{where}\n{_end(name)}"
+    body = f"{_begin(name, digest)}\n## Results of the suite {name}\n\n{standings}\n\n{where}\n{_end(name)}"
     earlier = re.compile(rf"<!-- ecgvf-results:{name}:begin .*?{re.escape(_end(name))}", re.DOTALL)
     text = earlier.sub(lambda _: body, text) if earlier.search(text) else f"{text.rstrip()}\n\n{body}\n"
     return format_card(fields, text if text.startswith("\n") else f"\n{text}")

@@ -31,6 +31,13 @@ def redact(value: Any) -> Any:
     return _LOADED_JUDGE.sub(lambda match: match[1] + _judge_name(match[2]), value)
 
 
+def public_model(name: str) -> str:
+    """``name`` of a model; ``local:`` and the last part of a local folder, which may be called as a published model
+    is."""
+    public = str(redact(name))
+    return public if public == name else f"local:{public}"
+
+
 def _public_url(url: str) -> str:
     """``url`` without user, key and query."""
     try:

@@ -266,6 +266,17 @@ def test_make_ablations_goes_on_from_the_committed_variants(
     assert [ablation.file(Variant(**read_json(file)["variant"])) for file in committed] == committed
 
 
+def test_a_table_of_other_factors_names_those_that_it_loses(
+    ablation: Ablation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Ablation, "rows", lambda _, variant: [{"factor": variant.factor, "level": variant.level}])
+    ablate(ablation, ["order"])
+    ablate(ablation, ["order", "modules"])
+    assert "the table loses" not in _words(capsys)
+    assert set(ablate(ablation, ["modules"])["factor"].to_pylist()) == {"modules"}
+    assert "the table loses order: name in --over what it is to keep" in _words(capsys)
+
+
 def test_it_runs_in_parts(ablation: Ablation, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SettingsError, match="--minutes 0 leaves no time"):
         ablate(ablation, ["order"], minutes=0)

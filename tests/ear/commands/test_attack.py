@@ -232,7 +232,7 @@ def test_the_command_offers_every_attack() -> None:
     ("options", "message"),
     [
         ("--kind soft-prompt --budget 0", "--budget 0: a budget counts gradient steps and must be at least 1"),
-        ("--kind prefix --oracle nowhere", "--oracle nowhere: there is no such folder"),
+        ("--kind prefix --oracle nowhere", "oracle nowhere: there is no such folder"),
         ("--kind prefix --seed -1", "--seed -1: it must be a whole number"),
         ("--kind prefix --budget 999", "--budget 999: it must be below"),
         ("", "either --kind KIND [--budget N], or --prompts FILE"),

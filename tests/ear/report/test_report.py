@@ -39,7 +39,7 @@ from ear.report.robustness import robustness
 from ear.suite import Suite, write_known_results
 from ear.suite.last_results import last_results, remember
 from ear.suite.spec import Attachments
-from ecgvf.core.errors import DatasetError, StoreCorrupt
+from ecgvf.core.errors import DatasetError, StoreCorrupt, StoreError
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON, pretty_json, write_atomic
 from ecgvf.core.paths import data_dir
@@ -369,6 +369,15 @@ def test_the_oracle_is_shown_beside_the_methods(tmp_path: Path) -> None:
     [listed] = re.findall(r'<select name="method".*?</select>', page)
     assert re.findall(r"<option>([^<]+)", listed) == ["oracle", "paper"]
     assert set(re.findall(r'data-method="([^"]+)"', page)) == {"oracle", "paper"}
+
+
+def test_the_methods_of_a_report_are_those_of_its_rows(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    declared = small_suite(tmp_path, concepts=("church",), oracles={"church": "oracle"})
+    suite = replace(declared, submissions={"mine": tmp_path / "mine"})
+    suite.results.mkdir()
+    write_known_results(suite, "")
+    assert "Methods: paper, mine, oracle" in SuiteResults.open(suite.results).provenance
 
 
 def test_bars_ticks_and_stars_are_of_all_seeds(tmp_path: Path) -> None:
@@ -739,6 +748,18 @@ def test_an_evaluation_is_repeated_by_the_command_that_made_it(tmp_path: Path) -
     evaluation(outcomes).save(file)  # measured in Python
     results = EvaluationResults.open(file)
     assert results.commands == [f"ear report '{file}'"] and "Dataset: a1" in results.provenance
+
+
+def test_a_store_on_object_storage_has_no_images_for_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ECGVF_STORE", "memory://store")
+    file = evaluation(erased(12, 1)).save(tmp_path / "a.parquet")
+    with pytest.raises(StoreError, match=r"store.* is on object storage, which cannot hold the images of a report"):
+        EvaluationResults.open(file)
+    with pytest.raises(StoreError, match=r"is on object storage, which cannot hold the results of a report"):
+        last_results()
+    remember(Path("suites/small/results"))
+    assert last_results() == Path("suites/small/results")
 
 
 def test_near_duplicates_are_beside_the_evaluation(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -18,7 +19,8 @@ from ear.evaluation.outcomes import read_outcomes, write_outcomes
 from ear.suite import Cell, Suite, read_spec, run_suite, runner, write_known_results
 from ear.suite.last_results import last_results, remember
 from ear.suite.runner import log_file, measure_in_process
-from ecgvf.core.errors import EcgvfError, JudgeError, SettingsError
+from ear.suite.table import json_file
+from ecgvf.core.errors import EcgvfError, JudgeError, SettingsError, StoreError
 from tests.ear.suite.small_suite import cell_result, keep, small_suite
 
 FORK = multiprocessing.get_context("fork")  # a child that imports nothing
@@ -63,6 +65,21 @@ def test_finished_cells_are_not_measured_again(tmp_path: Path) -> None:
 
     run_suite(suite, "ear suite", measure_cell=measure)
     assert asked == ["castle-paper-r0-t0"]
+
+
+def test_one_process_at_a_time_measures_for_a_folder_of_results(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path)
+
+    def measure(suite: Suite, cell: Cell) -> str | None:
+        with pytest.raises(StoreError, match=r"another `ear suite` measures for .*results: wait for it"):
+            run_suite(suite, "second", measure_cell=lambda *_: pytest.fail("measured twice"))
+        write_known_results(suite, "dry run")
+        assert json.loads(json_file(suite.results).read_bytes())["command"] == "first"
+        return "not now"
+
+    run_suite(suite, "first", suite.cells[:1], measure)
+    write_known_results(suite, "dry run")
+    assert json.loads(json_file(suite.results).read_bytes())["command"] == "dry run"
 
 
 @pytest.mark.faults
@@ -163,6 +180,39 @@ def test_a_model_a_writer_or_a_judge_that_is_not_there_is_found_before_anything_
         unjudged = small_suite(tmp_path / "c", **painters, weights=weights)
         with pytest.raises(JudgeError, match=message):
             unjudged.check(unjudged.cells)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"questions": "none.parquet"}, "cannot read questions from none.parquet"),
+        ({"oracles": {"church": "no-such-folder"}}, "oracle no-such-folder: there is no such folder"),
+        ({"prompts": {"family": "bilding"}}, "prompts.family: no retained concept of church is of family 'bilding'"),
+        ({"prompts": {"family": "style"}}, "no retained concept of church is of family 'style'"),
+    ],
+)
+def test_what_the_full_figures_and_the_prompts_need_is_found_before_anything_is_paid(
+    tmp_path: Path, fields: dict[str, Any], message: str
+) -> None:
+    suite = small_suite(tmp_path, figures="full", **fields)
+    with pytest.raises(EcgvfError, match=message):
+        suite.check(suite.cells)
+    small_suite(tmp_path, figures="full", prompts={"family": "building"}).check(suite.cells)
+
+
+def test_only_cells_that_need_the_oracle_and_the_questions_ask_for_them(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path, figures="full", oracles={"church": "no-such-folder"}, questions="none.parquet")
+    suite.check([cell for cell in suite.cells if cell.recipe == "paper" and cell.figures == "default"])
+
+
+def test_the_judge_of_retained_concepts_is_found_before_anything_is_paid(
+    tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ear.suite.suite.open_judge", lambda *_: None)  # of the concept, whose weights are elsewhere
+    fields = {"concepts": ("van-gogh",), "model": str(tiny_path), "writers": "offline"}
+    suite = small_suite(tmp_path, **fields, weights={"style": "DIR", "resnet50": "typo.pth"})
+    with pytest.raises(JudgeError, match=r"typo\.pth"):
+        suite.check(suite.cells)
 
 
 @pytest.mark.parametrize(

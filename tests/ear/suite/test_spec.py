@@ -101,6 +101,25 @@ def test_other_questions_are_another_cell_wherever_their_file_is(tmp_path: Path)
         small_suite(tmp_path, figures="full", questions=tmp_path / "none.parquet").key(cell)
 
 
+@pytest.mark.parametrize("folder", [True, False])
+def test_other_weights_of_a_judge_are_another_cell_wherever_they_are(tmp_path: Path, folder: bool) -> None:
+    def key(weights: str) -> str:
+        return small_suite(tmp_path, weights={"resnet50": weights}).key(Cell("church", "paper", 0, 0))
+
+    def write(path: Path, content: bytes) -> None:
+        file = path / "weights.pth" if folder else path
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+
+    first, copy = tmp_path / "first", tmp_path / "copy"
+    write(first, b"some weights")
+    write(copy, b"some weights")
+    before = key(str(first))
+    assert before == key(str(copy))
+    write(first, b"other weights")
+    assert key(str(first)) != before and key("V1") != key("V2")
+
+
 def test_the_questions_are_read_once_until_their_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, read, digest = tmp_path / "questions.parquet", list[str](), hashlib.file_digest
 
@@ -180,6 +199,20 @@ def test_a_cell_opens_its_dataset_and_the_model_once(
     assert opened == [suite.spec.model, tiny]
 
 
+def test_a_cell_has_the_key_of_the_files_that_it_is_measured_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = small_suite(tmp_path)
+    cell = suite.cells[0]
+    before = suite.key(cell)
+    monkeypatch.setattr("ear.suite.suite.nano_weights", lambda: "other")
+    assert suite.key(cell) == before  # hashed once for a table
+    monkeypatch.setattr(Suite, "_evaluate", lambda *_: pytest.fail("rendered"))
+    with pytest.raises(pytest.fail.Exception):
+        suite.measure(cell)
+    assert suite.key(cell) != before
+
+
 def test_each_concept_is_filtered_and_measured_by_its_judge_with_the_suites_weights(
     tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +278,8 @@ def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
         ("concepts: [church]\ngoals: paper", "goals: paper is not among"),
         ("concepts: [church]\nfirst_cell_only: [paper]", "first_cell_only: paper is not among"),
         ("concepts: [church]\nwriters: gpt\nrun_seeds: [0, 1]", "LLM writers cannot be seeded"),
+        ("concepts: [church]\nrun_seeds: [0, 0]", "run_seeds: it repeats a seed"),
+        ("concepts: [church]\ntraining_seeds: [-1]", "training_seeds -1: it must be a whole number from 0 up"),
         ("concepts: [church]\nname: ../x", "name: it must match"),
         ("concepts: [church]\nfigures: paper", "figures: it must be 'default' or 'full'"),
         ("concepts: [church]\noracles: {cat: x}", "oracles: cat is not among"),
@@ -261,13 +296,26 @@ def test_a_wrong_declaration_is_one_line(tmp_path: Path, text: str, message: str
 
 
 def test_a_suite_on_object_storage_is_refused(tmp_path: Path) -> None:
-    (file := tmp_path / "suite.yaml").write_text("concepts: [church]\nstore: s3://b/x\n")
-    with pytest.raises(EcgvfError, match="s3://b/x: the store of a suite must be a local folder"):
-        read_spec(file)
-    for command in ("suite", "report"):
-        refused = CliRunner().invoke(app, [command, str(file), "--store", "s3://b/y"])
+    file = tmp_path / "suite.yaml"
+    for field in ("store", "results"):
+        file.write_text(f"concepts: [church]\n{field}: s3://b/x\n")
+        with pytest.raises(EcgvfError, match=f"{field}: s3://b/x must be a local folder"):
+            read_spec(file)
+    for words in ("suite --store", "suite --out", "report --store", "ablate --over order --out"):
+        refused = CliRunner().invoke(app, [*words.split(), "s3://b/y"])
         assert refused.exit_code == 2
-        assert "--store s3://b/y: the store of a suite must be a local folder" in refused.stderr
+        assert f"{words.split()[-1]} s3://b/y: it must be a local folder" in refused.stderr
+
+
+def test_paths_in_the_home_folder_are_those_of_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    report = {"ablations": ["~/a"], "trials": "~/t", "attacks": ["~/b"], "memorisation": ["~/m"], "agreement": "~/l"}
+    fields = {"store": "~/s", "results": "~/r", "questions": "~/q", "oracles": {"church": "~/o"}, "report": report}
+    found = read_spec(None, {"concepts": ["church"], **fields})
+    assert (found.store, found.results, found.questions) == (tmp_path / "s", tmp_path / "r", tmp_path / "q")
+    assert found.oracles == {"church": tmp_path / "o"} and "~" not in str(found.report)
 
 
 def test_a_submission_needs_a_folder(tmp_path: Path) -> None:

@@ -35,3 +35,16 @@ def test_the_summary_counts_cells_and_estimates_the_time_left_by_the_mean_of_the
     now += 90
     shown.end(van_gogh, None)
     assert shown.summary() == "3 of 4 cells done, 1 failed; nothing left to do; $0.00 spent on LLMs"
+
+
+def test_a_cell_that_ends_while_the_live_table_is_drawn_does_not_disturb_it(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path, concepts=("church", "castle", "cat", "van-gogh"))
+    keep(suite, cell_result(0, 0, 0))
+    shown = SuiteView(suite)
+    castle, cat, van_gogh = shown.missing
+    for _ in shown.seconds.items():
+        shown.end(castle, None)
+    shown.end(cat, "no judge")
+    for _ in shown.failed.items():
+        shown.end(van_gogh, "no pair")
+    assert shown.failed == {cat: "no judge", van_gogh: "no pair"} and castle in shown.seconds

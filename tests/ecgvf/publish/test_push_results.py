@@ -15,7 +15,7 @@ from ecgvf.cli import app
 from ecgvf.core.errors import DatasetError, SettingsError
 from ecgvf.core.run import ConceptRun
 from ecgvf.publish.push import prepare, upload
-from ecgvf.publish.push_results import prepare_results, upload_results
+from ecgvf.publish.push_results import FACTS, prepare_results, upload_results
 from tests.ear.suite.small_suite import cell_result, keep, small_suite
 from tests.ecgvf.conftest import use_hub
 from tests.ecgvf.publish.conftest import new_run
@@ -72,6 +72,23 @@ def test_outcomes_of_an_earlier_version_get_the_columns_of_later_ones(tmp_path: 
     upload_results(prepare_results(suite.results, REPO))
     outcomes = datasets.load_dataset(REPO, "small-outcomes", split="test")
     assert set(outcomes["condition"]) == {"before", "after", "ceiling"} and None in outcomes["surrogate_label"]
+
+
+def test_results_do_not_name_local_folders(tmp_path: Path, published: Hub, tiny_path: Path) -> None:
+    fields = {"model": str(tiny_path), "writers": "offline", "report": {"trials": "/home/alice/trials.json"}}
+    suite = results(tmp_path, **fields)
+    write_known_results(suite, f"ear suite {tmp_path}/small.yaml --submit mine={tmp_path}/images --out docs/small")
+    found = prepare_results(suite.results, REPO).files
+    content = b"".join(file if isinstance(file, bytes) else file.read_bytes() for file in found.values())
+    for local in (str(tmp_path), str(tiny_path.parent), "/home/alice"):
+        assert local.encode() not in content
+    table = pq.read_table(pa.BufferReader(found["small-results/results.parquet"]))
+    assert set(table["model"].to_pylist()) == {f"local:{tiny_path.name}"}
+    facts = json.loads(table.schema.metadata[FACTS])
+    assert facts["command"] == "ear suite small.yaml --submit mine=images --out docs/small"
+    assert (facts["suite"]["store"], facts["suite"]["report"]["trials"]) == ("store", "trials.json")
+    assert f"local:{tiny_path.name}".encode() in found["small-results/results.csv"]
+    assert f"local:{tiny_path.name}, test split" in found["README.md"].decode()
 
 
 def test_equal_results_upload_nothing_and_changed_ones_replace_them(tmp_path: Path, published: Hub) -> None:
