@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from ear.method import lora
-from ear.method.facts import ADAPTER_FACTS
+from ear.method.facts import ADAPTER_FACTS, erased_names
 from ear.method.recipe import Modules
 from ear.method.tuned import LoRAProjection, TunedModule, new_lora, tuned
 from ecgvf.core.errors import AdapterError, RecipeError
@@ -205,6 +205,7 @@ def _stacked_facts(adapters: Sequence[Adapter]) -> dict[str, Any]:
         **adapters[-1].facts,
         "concept": "+".join(str(adapter.facts["concept"]) for adapter in adapters),
         "unsafe": any(adapter.facts.get("unsafe", True) for adapter in adapters),
+        "erased": sorted({name for adapter in adapters for name in erased_names(adapter.facts)}),
     }
     rehearsed = {name for adapter in adapters for name in adapter.facts.get("rehearsed_concepts", [])}
     return {**facts, "rehearsed_concepts": sorted(rehearsed)} if rehearsed else facts

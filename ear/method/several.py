@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import TypeVar
 
+from ear.method.facts import all_names
 from ecgvf.core.concepts import Concept, name_key
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
@@ -41,7 +42,7 @@ def combine(datasets: Sequence[Dataset]) -> Dataset:
             f"{styles[0]!r} is a style and {no_style!r} is not, and one adapter trains both alike: train an adapter of "
             "each, and stack them with --adapter A --adapter B"
         )
-    erased = {name_key(word) for concept in concepts for word in (concept.name, *concept.terms)}
+    erased = set[str]().union(*map(all_names, concepts))
     for concept in concepts:
         if name_key(concept.surrogates[0]) in erased:
             raise DatasetError(

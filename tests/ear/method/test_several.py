@@ -38,6 +38,18 @@ def test_pairs_come_by_turns_and_nothing_erased_is_retained(dataset: Dataset, ca
     assert combine([dataset]) is dataset
 
 
+def test_what_one_adapter_erases_is_not_retained_under_another_name(
+    dataset: Dataset, store: Store, tiny: JanusModel
+) -> None:
+    fort = concepts.find("castle").model_copy(update={"name": "fort", "terms": ("fort",)})
+    files = [
+        ear.train(each, replace(PAPER, pairs=1), store=store, device="cpu").adapter
+        for each in (dataset, replace(dataset, concept=fort, fingerprint="fort"))
+    ]
+    found = evaluate(store, tiny, dataset, files, EvaluationSettings(prompts_per_concept=1, family="building"))
+    assert "bank" in found.families and "castle" not in found.families
+
+
 def test_one_adapter_erases_both_and_is_measured_on_each(
     dataset: Dataset, cat: Dataset, store: Store, tiny: JanusModel
 ) -> None:
