@@ -123,7 +123,7 @@ def evaluate(
 
     - ``adapter``: what ``train`` returned, a file, a folder, a run's name or "hub:OWNER/NAME"; several are stacked.
       None: the newest in the store for the dataset, else, with a note, for its concept.
-    - ``prompts_per_concept``: prompts of the concept and of each retained concept (None: 100 and 5).
+    - ``prompts_per_concept``: prompts of the concept and of each retained concept (None: 100 and 3).
       ``prompts_per_other``: of each retained concept, if different. ``family``: only retained concepts of this family.
     - ``figures``: "full" adds wordings, guidance, temperature, more seeds, understanding (``questions``: a Parquet
       file) and attacks (``oracle``: folder of a model that never knew the concept, which is attacked as well); "paper"
