@@ -101,6 +101,11 @@ def test_what_cannot_be_combined_is_one_line(dataset: Dataset, cat: Dataset) -> 
     with pytest.raises(DatasetError, match=r"'van-gogh' is a style and 'church' is not.* stack them"):
         combine([dataset, painter])
     hotel = cat.concept.model_copy(update={"name": "hotel", "terms": ("hotel",)})
+    to_kitten = replace(dataset.train[0], pair=replace(dataset.train[0].pair, surrogate_term="two kittens"))
+    with pytest.raises(
+        DatasetError, match=r"'church' is to become 'two kittens', which is erased .* --surrogates single"
+    ):
+        combine([replace(dataset, train=(*dataset.train[1:], to_kitten)), cat])
     with pytest.raises(
         DatasetError, match=r"'church' is to become 'hotel', which is erased .* name another first surrogate"
     ):
