@@ -26,7 +26,7 @@ from ear.method import recipes
 from ear.method.erase import erase
 from ear.method.recipe import Recipe
 from ear.method.recipes import AnyRecipe, PromptRecipe
-from ear.method.runs import TrainingRun, find_adapter, newest
+from ear.method.runs import TrainingRun, find_adapter, is_variant, newest
 from ear.method.several import combine
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, RecipeError
@@ -83,6 +83,8 @@ def train(
     if not isinstance(recipe, Recipe | PromptRecipe | str):
         raise RecipeError(f"{recipe!r} is not a recipe: pass an ear.Recipe, or one of {', '.join(recipes.RECIPES)}")
     found = recipes.find(recipe) if isinstance(recipe, str) else recipe
+    if is_variant(found.name):
+        raise RecipeError(f"recipe {found.name}: only `ear ablate` names recipes so: choose a name without -ablation")
     changed = found.with_options(options or {})
     check_seed(seed)
     opened = Store.of(store)
