@@ -7,7 +7,7 @@ import pytest
 import ear
 from ear.evaluation import EvaluationSettings, evaluate
 from ear.method.erase import resolve
-from ear.method.recipes import PAPER
+from ear.method.recipes import ON_POLICY, ON_POLICY_WORDS, PAPER
 from ear.method.several import combine, pairs_in_all
 from ear.retained_concepts import retained_concepts
 from ecgvf.core import concepts
@@ -82,6 +82,16 @@ def test_windows_that_differ_are_not_those_of_the_first_concept(
             resolve(PAPER, datasets, tiny)
         assert resolve(PAPER.with_options({"window": 72}), datasets, tiny).window == 2
     assert resolve(PAPER, [dataset, cat], tiny).window == 1
+
+
+def test_words_are_rehearsed_only_if_the_datasets_have_one_judge(
+    dataset: Dataset, cat: Dataset, tiny: JanusModel
+) -> None:
+    other = replace(cat, judge_options={"top_k": 3})
+    with pytest.raises(RecipeError, match=r"on-policy-words looks .* differ in name or options: .* rehearsed_words=0"):
+        resolve(ON_POLICY_WORDS, [dataset, other], tiny)
+    assert resolve(ON_POLICY_WORDS, [dataset, cat], tiny).stated.rehearsed_words
+    assert not resolve(ON_POLICY, [dataset, other], tiny).stated.rehearsed_words
 
 
 def test_what_one_concept_erases_is_no_near_miss_of_another(dataset: Dataset, cat: Dataset) -> None:
