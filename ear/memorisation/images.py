@@ -92,8 +92,8 @@ def folder_groups(folder: Path) -> list[ImageGroup]:
     if not index.is_file():
         raise DatasetError(f"{folder} has no {INDEX}: name a folder that `ear generate --prompts FILE --out` finished")
     try:
-        rows = pq.read_table(index, schema=SCHEMA).to_pylist()
-    except (OSError, pa.ArrowException) as error:
+        rows = pq.read_table(index, columns=SCHEMA.names).select(SCHEMA.names).cast(SCHEMA).to_pylist()
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise DatasetError(f"{index} is not what `ear generate --prompts` wrote: render the prompts again") from error
     rows = [row for row in rows if row["image"] is not None]
     for row in rows:

@@ -253,6 +253,14 @@ def test_a_missing_image_another_table_and_a_foreign_path_are_one_line(folder: P
     foreign[0]["image"] = "../../secret.png"
     pq.write_table(type(rows).from_pylist(foreign, schema=rows.schema), index)
     assert "which is not in" in run(str(folder), code=2)
+    for other in (rows.drop_columns(["prompt"]), rows.rename_columns(["id", "text", "seed", "image", "failure"])):
+        pq.write_table(other, index)
+        assert "is not what `ear generate --prompts` wrote" in run(str(folder), code=2)
+    nothing = [{**row, "prompt": None} for row in rows.to_pylist()]
+    pq.write_table(
+        pa.Table.from_pylist(nothing, schema=pa.schema([each.with_nullable(True) for each in SCHEMA])), index
+    )
+    assert "is not what `ear generate --prompts` wrote" in run(str(folder), code=2)
     index.write_bytes(b"no table")
     assert "is not what `ear generate --prompts` wrote" in run(str(folder), code=2)
 
