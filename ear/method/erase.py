@@ -115,7 +115,7 @@ def erase(
         )
     judge = words_judge(dataset, resolved.stated, str(model.device), weights)  # before anything is rendered
     with group.main_process_first():
-        pairs = training_pairs(store, dataset, model, resolved.stated.pairs)
+        pairs = training_pairs(store, dataset, model, resolved.stated.pairs, images=recipe.along_images)
     report_pairs(datasets, recipe.pairs)
     # With a shipped or exported dataset, the store may have no last concept yet.
     store.remember_first(concept.name.split("+")[0])

@@ -188,6 +188,11 @@ class Recipe:
             )
 
     @property
+    def along_images(self) -> bool:
+        """Whether prompts are teacher-forced along images of the dataset."""
+        return self.trajectory not in ("rollout", "streams")
+
+    @property
     def depends_on_seed(self) -> bool:
         """Whether the weights depend on the seed. The released loop always samples its streams from the seed 42."""
         drawn = self.order == "shuffled" or self.windows == "random" or self.trajectory == "rollout"
