@@ -191,12 +191,15 @@ def stack(model: JanusModel, files: Sequence[Path]) -> Adapter:
     adapters = [load(model, file) for file in files]
     if len(adapters) == 1:
         return adapters[0]
-    summed: dict[str, Tensor] = {}
-    for adapter in adapters:
-        for name, module in adapter.modules.items():
-            frozen = _frozen(model, name).weight.detach().float()
-            summed[name] = summed.get(name, frozen) + (module.weight.float() - frozen)
-    return Adapter(_modules(model, summed, files[-1]), _stacked_facts(adapters))
+    names = dict.fromkeys(name for adapter in adapters for name in adapter.modules)
+    summed: dict[str, TunedModule] = {}
+    for name in names:  # module by module: float32 sums of all of them may not fit beside a large model
+        module = _frozen(model, name)
+        weight = frozen = module.weight.detach().float()
+        for each in (adapter.modules[name] for adapter in adapters if name in adapter.modules):
+            weight = weight + (each.change if isinstance(each, LoRAProjection) else each.weight.float() - frozen)
+        summed[name] = tuned(weight.to(model.dtype), module)
+    return Adapter(summed, _stacked_facts(adapters))
 
 
 def _stacked_facts(adapters: Sequence[Adapter]) -> dict[str, Any]:
