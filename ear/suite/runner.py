@@ -13,11 +13,14 @@ from ear.suite.cells import Cell
 from ear.suite.suite import Suite
 from ear.suite.table import KnownRows, results, write_results
 from ear.suite.view import SuiteView
+from ecgvf.core import console
 from ecgvf.core.errors import EcgvfError
 from ecgvf.core.files import JSON
 
 MeasureCell = Callable[[Suite, Cell], str | None]
 """Measures a cell and writes its outcomes; returns the reason if it failed, else None."""
+
+_COMPUTING = "computing the table of the finished cells"
 
 
 def run_suite(
@@ -30,7 +33,8 @@ def run_suite(
     """
     measure_cell = measure_in_process if measure_cell is None else measure_cell
     view, known = SuiteView(suite, cells), KnownRows()
-    content = results(suite, command, known)
+    with console.status(_COMPUTING):
+        content = results(suite, command, known)
     write_results(suite, content)
     with view:
         for cell in view.missing:
@@ -44,7 +48,8 @@ def run_suite(
 def write_known_results(suite: Suite, command: str) -> JSON:
     """Return the results of the cells that are finished, and write them if the suite has a folder of results; no cell
     is measured."""
-    content = results(suite, command)
+    with console.status(_COMPUTING):
+        content = results(suite, command)
     if suite.results.is_dir():  # else none is finished: perhaps the working directory is another
         write_results(suite, content)
     return content

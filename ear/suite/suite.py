@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -204,11 +204,11 @@ class Suite:
         """The outcomes of a finished cell; None if ``facts`` is."""
         if (facts := self.facts(cell)) is None:
             return None
-        outcomes = read_outcomes(self.file(cell.name))[0]
+        outcomes = _outcomes(self.file(cell.name))
         return CellResult(
             cell=cell,
             outcomes=[outcome for outcome in outcomes if outcome.sample != "attack"],
-            original=read_outcomes(self.file(facts["original"]))[0],
+            original=[*_outcomes(self.file(facts["original"]))],
             answered=[AnsweredQuestion(**answer) for answer in facts["answered"]],
             attacked=[outcome for outcome in outcomes if outcome.sample == "attack"],
             classes=[PromptClass.from_json(prompt_class) for prompt_class in facts.get("classes", ())],
@@ -385,6 +385,18 @@ class Suite:
             "openings": [asdict(line) for line in lines],
             "all_openings": before.get("all_openings", "openings" in before),
         }
+
+
+def _outcomes(file: Path) -> tuple[Outcome, ...]:
+    state = file.stat()
+    return _read_outcomes(file.resolve(), state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read_outcomes(file: Path, size: int, mtime_ns: int) -> tuple[Outcome, ...]:
+    """Cached, as cells share the original's outcomes, and every method is compared with the reference's first cell; a
+    file that changes has another time."""
+    return tuple(read_outcomes(file)[0])
 
 
 def _keyed(settings: EvaluationSettings) -> JSON:

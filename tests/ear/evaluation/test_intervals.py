@@ -30,6 +30,22 @@ def test_the_interval_contains_the_truth(setting: Setting) -> None:
     assert in_use["coverage"]["n"] == SIMULATIONS and in_use["coverage"]["value"] >= LOWEST
 
 
+def test_resamples_are_drawn_once_for_figures_whose_prompts_are_equally_often_equal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn, generator = list[int](), np.random.default_rng
+
+    def recorded(seed: int) -> np.random.Generator:
+        drawn.append(seed)
+        return generator(seed)
+
+    monkeypatch.setattr(np.random, "default_rng", recorded)
+    values = np.repeat([0.0, 0.5, 1.0], [31, 37, 41])
+    low, high = interval(Sums(values, np.ones(109), False, None, None))
+    assert interval(Sums(2 * values[::-1], np.ones(109), False, None, None)) == pytest.approx((2 * low, 2 * high))
+    assert len(drawn) == 1
+
+
 def test_rejected_intervals_do_not() -> None:
     """The simulation can tell: what was rejected fails where the interval in use holds."""
     rows = measure(change_settings(0.95, 0.05, 0, 64, 1)[0], SIMULATIONS, seed=1)

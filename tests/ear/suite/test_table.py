@@ -9,7 +9,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from ear.evaluation.outcomes import Outcome, read_facts
+from ear.evaluation.outcomes import Outcome, read_facts, read_outcomes
 from ear.suite import Cell, CellResult, Suite, copy_finished, leaderboard, read_spec, results
 from ear.suite.leaderboard import leaderboard_table, main_figures, openings_sentence
 from ear.suite.rows import drop_repeated_references, missing_row
@@ -214,6 +214,22 @@ def test_a_table_asks_once_whether_a_cell_is_finished(tmp_path: Path, monkeypatc
     monkeypatch.setattr(Suite, "facts", lambda _, cell: asked.append(cell))
     results(suite, "")
     assert asked == suite.cells
+
+
+def test_a_table_reads_no_file_of_outcomes_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = small_suite(tmp_path, concepts=("church",), recipes=("paper", "prompt-rewrite"), run_seeds=(0, 1))
+    for cell in suite.cells:
+        keep(suite, cell_result(*cell.seeds, 3, cell.recipe))
+    read: list[str] = []
+
+    def recorded(file: Path) -> tuple[list[Outcome], JSON]:
+        read.append(file.name)
+        return read_outcomes(file)
+
+    monkeypatch.setattr("ear.suite.suite.read_outcomes", recorded)
+    first = results(suite, "")["rows"]
+    assert len(read) == len(set(read)) == len(suite.cells) + 2
+    assert results(suite, "")["rows"] == first and len(read) == len(suite.cells) + 2
 
 
 def test_results_say_how_long_their_cells_took(tmp_path: Path) -> None:
