@@ -26,7 +26,7 @@ from ear.method import recipes
 from ear.method.erase import erase
 from ear.method.recipe import Recipe
 from ear.method.recipes import AnyRecipe, PromptRecipe
-from ear.method.runs import TrainingRun, find_adapter, newest
+from ear.method.runs import TrainingRun, find_adapter, is_variant, newest
 from ear.method.several import combine
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, RecipeError
@@ -83,6 +83,8 @@ def train(
     if not isinstance(recipe, Recipe | PromptRecipe | str):
         raise RecipeError(f"{recipe!r} is not a recipe: pass an ear.Recipe, or one of {', '.join(recipes.RECIPES)}")
     found = recipes.find(recipe) if isinstance(recipe, str) else recipe
+    if is_variant(found.name):
+        raise RecipeError(f"recipe {found.name}: only `ear ablate` names recipes so: choose a name without -ablation")
     changed = found.with_options(options or {})
     check_seed(seed)
     opened = Store.of(store)
@@ -123,7 +125,7 @@ def evaluate(
 
     - ``adapter``: what ``train`` returned, a file, a folder, a run's name or "hub:OWNER/NAME"; several are stacked.
       None: the newest in the store for the dataset, else, with a note, for its concept.
-    - ``prompts_per_concept``: prompts of the concept and of each retained concept (None: 100 and 5).
+    - ``prompts_per_concept``: prompts of the concept and of each retained concept (None: 100 and 3).
       ``prompts_per_other``: of each retained concept, if different. ``family``: only retained concepts of this family.
     - ``figures``: "full" adds wordings, guidance, temperature, more seeds, understanding (``questions``: a Parquet
       file) and attacks (``oracle``: folder of a model that never knew the concept, which is attacked as well); "paper"

@@ -48,7 +48,7 @@ class RetainedConcept:
     neighbour: bool
     """Whether it is near the erased concept, and so never rehearsed."""
     surrogate: bool = False
-    """Whether surrogate prompts name it."""
+    """Whether the concept's file lists it as a surrogate; of these, surrogate prompts may name the first only."""
     excluded_styles: tuple[str, ...] = ()
     """Styles of nano's world that its prompts do not use."""
     captions: tuple[str, ...] | None = None

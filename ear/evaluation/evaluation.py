@@ -32,10 +32,12 @@ from ear.evaluation.settings import GUIDANCES, NANO_GUIDANCES, TEMPERATURES, Eva
 from ear.evaluation.submitted_images import SubmittedImages, SubmittedMeasurement
 from ear.evaluation.understanding import compare_answers, kept_answers
 from ear.method.adapter import check_model
+from ear.method.facts import all_names, erased_names
 from ear.method.open_adapter import adapter_facts, check_concept, files_hash, open_adapter
 from ear.method.oracle import MODEL_FILE
 from ear.retained_concepts import RetainedConcept, in_nano_world, retained_concepts
 from ecgvf.core import console
+from ecgvf.core.concepts import name_key
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.device import device_errors
 from ecgvf.core.errors import SettingsError
@@ -97,7 +99,7 @@ def check_settings(dataset: Dataset, settings: EvaluationSettings) -> None:
 def evaluation_prompts(dataset: Dataset, settings: EvaluationSettings) -> list[EvaluationPrompt]:
     """The prompts of the default figures, for a method that rehearsed nothing."""
     judges = open_judges(dataset, settings.judge, settings.weights, "cpu")  # they see no image
-    retained, _ = _retained(judges, settings, {dataset.concept.name}, ())
+    retained, _ = _retained(judges, settings, all_names(dataset.concept), ())
     of_concept = concept_prompts(dataset, settings.split, settings.concept_count, settings.seed)
     return [*of_concept, *_retained_prompts(retained, (), settings)]
 
@@ -121,7 +123,8 @@ def _plan(measurement: Measurement, settings: EvaluationSettings, also_erased: C
     questions = _questions(dataset, settings)
     fidelity = _fidelity(measurement, settings)
     rehearsed: list[str] = adapter.facts.get("rehearsed_concepts", [])
-    retained, not_measured = _retained(judges, settings, {*adapter.concepts, *also_erased}, rehearsed)
+    erased = {*erased_names(adapter.facts), *map(name_key, also_erased)}
+    retained, not_measured = _retained(judges, settings, erased, rehearsed)
     if settings.figures == "full":
         check_attacks(measurement.model, dataset, _budgets())
     controls = find_controls(measurement, settings.oracle) if settings.oracle is not None else None
@@ -198,7 +201,7 @@ def compare(
         facts = adapter_facts(file)
         if file.name != MODEL_FILE:
             check_model(facts, model, file)
-        erased.update(str(facts["concept"]).split("+"))
+        erased |= erased_names(facts)
     return [evaluate(store, model, dataset, [file], settings, also_erased=erased) for file in files]
 
 
@@ -306,9 +309,9 @@ def _without(prompts: Iterable[EvaluationPrompt], known: Iterable[EvaluationProm
 def _retained(
     judges: EvaluationJudges, settings: EvaluationSettings, erased: Collection[str], rehearsed: Collection[str]
 ) -> tuple[list[RetainedConcept], list[NotMeasured]]:
-    """The retained concepts to measure, and those that are left out, with the reason."""
+    """The retained concepts to measure, and those that are left out, with the reason. ``erased``: ``all_names``."""
     family = settings.family
-    concepts = [concept for concept in retained_concepts(judges.dataset) if concept.name not in erased]
+    concepts = [concept for concept in retained_concepts(judges.dataset) if name_key(concept.name) not in erased]
     families = sorted({concept.family for concept in concepts})
     if family is not None and family not in families:
         raise SettingsError(f"no retained concept of family {family!r}: the families are {', '.join(families)}")

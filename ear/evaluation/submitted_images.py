@@ -39,7 +39,7 @@ class SubmittedImages:
     @property
     def facts(self) -> Mapping[str, Any]:
         """Facts like those of an adapter: the method's name in place of the recipe."""
-        return {"recipe": {"name": self.name}}
+        return {"concept": self.concept, "recipe": {"name": self.name}}
 
     @property
     def concepts(self) -> list[str]:

@@ -209,13 +209,13 @@ def _notes(evaluations: "Sequence[Evaluation]") -> list[str]:
     first = evaluations[0]
     untested = sorted({name for each in evaluations for name, lost in each.lost.items() if lost is None})
     few = f"; too few prompts to test {len(untested)} of {len(first.lost)} concepts" if untested else ""
-    fewer = f"*: in fewer images than before (one-sided, Holm{few})."
+    fewer = f"*: in fewer images than before (one-sided, Holm{few}). "
     if len(untested) == len(first.lost):
-        fewer = "Too few prompts to test whether a concept is in fewer images than before."
+        fewer = "Too few prompts to test whether a concept is in fewer images than before. " if untested else ""
     notes = [
         f"Shares on the {first.split} split, by judge {first.judge}, with 95% intervals over prompts. "
         "Ceiling: the original model, asked for the surrogate. "
-        f"{fewer} " + openings_text(_openings(evaluations))
+        f"{fewer}{openings_text(_openings(evaluations))}"
     ]
     if first.not_measured:  # in its groups, as all columns are
         notes.append(f"Not measured: {'; '.join(map(str, first.not_measured))}.")

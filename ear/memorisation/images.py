@@ -1,7 +1,8 @@
 """The images to compare: in a folder of ``ear generate --prompts``, or of prompts rendered before and after erasing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,13 @@ class ImageGroup:
             return
         for file in self.source:
             yield _read(file)
+
+    def selected(self, indices: Collection[int]) -> dict[int, NDArray[np.uint8]]:
+        """RGB [H, W, 3] of the images at ``indices`` alone, by index. Raises as ``pixels`` does."""
+        if not isinstance(self.source, StageSet):
+            return {index: _read(self.source[index]) for index in indices}
+        encoded = chain.from_iterable(table["image"] for table in self.source.tables(["image"]))
+        return {index: decode(image.as_py()) for index, image in enumerate(encoded) if index in indices}
 
     @property
     def bare_prompts(self) -> list[str]:
@@ -92,8 +100,8 @@ def folder_groups(folder: Path) -> list[ImageGroup]:
     if not index.is_file():
         raise DatasetError(f"{folder} has no {INDEX}: name a folder that `ear generate --prompts FILE --out` finished")
     try:
-        rows = pq.read_table(index, schema=SCHEMA).to_pylist()
-    except (OSError, pa.ArrowException) as error:
+        rows = pq.read_table(index, columns=SCHEMA.names).select(SCHEMA.names).cast(SCHEMA).to_pylist()
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise DatasetError(f"{index} is not what `ear generate --prompts` wrote: render the prompts again") from error
     rows = [row for row in rows if row["image"] is not None]
     for row in rows:

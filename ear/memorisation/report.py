@@ -1,7 +1,7 @@
 """The findings for people: a table, and a contact sheet of the largest clusters."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ear.evaluation.control_tokens import STARTOFTEXT
 from ear.memorisation.analysis import Analysis, Findings
+from ear.memorisation.images import ImageGroup
 from ecgvf.core import console, contact_sheet
 from ecgvf.core.files import write_atomic
 
@@ -45,7 +46,7 @@ def table(analysis: Analysis, *, title: str) -> Table:
 def write_sheet(analysis: Analysis, file: Path, *, title: str, blurred: bool) -> Path:
     """Write a PNG with a row per cluster, the largest of each finding; returns ``file``."""
     shown = [(each, cluster) for each in analysis.findings for cluster in each.clusters[:CLUSTERS]]
-    images = [_images(each, cluster[:IMAGES]) for each, cluster in shown]
+    images = _images([(each.group, cluster[:IMAGES]) for each, cluster in shown])
     columns = [(str(number + 1), np.stack([row[number] for row in images])) for number in range(IMAGES if shown else 0)]
     rows = [(_label(each, cluster), each.group.prompts[cluster[0]]) for each, cluster in shown]
     heading = title if shown else f"{title}: none"
@@ -61,12 +62,19 @@ def _label(findings: Findings, cluster: Sequence[int]) -> str:
     return f"{short}, {token}, {findings.method}: {len(cluster)}"
 
 
-def _images(findings: Findings, cluster: Sequence[int]) -> list[NDArray[np.uint8]]:
-    """``IMAGES`` squares of the sheet's side: the images of ``cluster``, then white squares."""
-    wanted, side = set(cluster), contact_sheet.SIDE
-    numbered = enumerate(findings.group.pixels())
-    found = islice((pixels for index, pixels in numbered if index in wanted), len(wanted))
-    # Of one size: folders may hold images of several.
-    resized = [np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)) for pixels in found]
+def _images(clusters: Sequence[tuple[ImageGroup, Sequence[int]]]) -> list[list[NDArray[np.uint8]]]:
+    """For each cluster of a group, ``IMAGES`` squares of the sheet's side: its images, then white squares."""
+    side, wanted = contact_sheet.SIDE, defaultdict[ImageGroup, set[int]](set)
+    for group, cluster in clusters:
+        wanted[group].update(cluster)
+    read = {group: group.selected(indices) for group, indices in wanted.items()}  # a group may have many clusters
     blank = np.full((side, side, 3), 255, dtype=np.uint8)
-    return [*resized, *[blank] * (IMAGES - len(resized))]
+
+    def square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Of one size: folders may hold images of several."""
+        return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST))
+
+    return [
+        [*(square(read[group][index]) for index in cluster), *[blank] * (IMAGES - len(cluster))]
+        for group, cluster in clusters
+    ]

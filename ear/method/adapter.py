@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from ear.method import lora
-from ear.method.facts import ADAPTER_FACTS
+from ear.method.facts import ADAPTER_FACTS, erased_names
 from ear.method.recipe import Modules
 from ear.method.tuned import LoRAProjection, TunedModule, new_lora, tuned
 from ecgvf.core.errors import AdapterError, RecipeError
@@ -191,12 +191,15 @@ def stack(model: JanusModel, files: Sequence[Path]) -> Adapter:
     adapters = [load(model, file) for file in files]
     if len(adapters) == 1:
         return adapters[0]
-    summed: dict[str, Tensor] = {}
-    for adapter in adapters:
-        for name, module in adapter.modules.items():
-            frozen = _frozen(model, name).weight.detach().float()
-            summed[name] = summed.get(name, frozen) + (module.weight.float() - frozen)
-    return Adapter(_modules(model, summed, files[-1]), _stacked_facts(adapters))
+    names = dict.fromkeys(name for adapter in adapters for name in adapter.modules)
+    summed: dict[str, TunedModule] = {}
+    for name in names:  # module by module: float32 sums of all of them may not fit beside a large model
+        module = _frozen(model, name)
+        weight = frozen = module.weight.detach().float()
+        for each in (adapter.modules[name] for adapter in adapters if name in adapter.modules):
+            weight = weight + (each.change if isinstance(each, LoRAProjection) else each.weight.float() - frozen)
+        summed[name] = tuned(weight.to(model.dtype), module)
+    return Adapter(summed, _stacked_facts(adapters))
 
 
 def _stacked_facts(adapters: Sequence[Adapter]) -> dict[str, Any]:
@@ -205,6 +208,7 @@ def _stacked_facts(adapters: Sequence[Adapter]) -> dict[str, Any]:
         **adapters[-1].facts,
         "concept": "+".join(str(adapter.facts["concept"]) for adapter in adapters),
         "unsafe": any(adapter.facts.get("unsafe", True) for adapter in adapters),
+        "erased": sorted({name for adapter in adapters for name in erased_names(adapter.facts)}),
     }
     rehearsed = {name for adapter in adapters for name in adapter.facts.get("rehearsed_concepts", [])}
     return {**facts, "rehearsed_concepts": sorted(rehearsed)} if rehearsed else facts

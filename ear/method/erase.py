@@ -1,5 +1,6 @@
 """Erase concepts: from their datasets and a recipe to finished training runs in the store."""
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -47,8 +48,8 @@ def resolve(recipe: Recipe, datasets: Sequence[Dataset], model: JanusModel) -> R
     """Scale ``recipe`` to ``model``, fill in what it leaves to the concept (``Recipe.resolve``), and let it take up to
     its number of pairs of each dataset.
 
-    Raises ``RecipeError`` if it leaves the window to concepts whose windows differ, or tunes weights in float16, and as
-    ``combine`` does.
+    Raises ``RecipeError`` if it leaves the window to concepts whose windows differ, if it rehearses words for datasets
+    that different judges filtered, and if it tunes weights in float16; also raises as ``combine`` does.
     """
     if recipe.weight_dtype == "model" and model.dtype == torch.float16:
         raise RecipeError(
@@ -60,6 +61,12 @@ def resolve(recipe: Recipe, datasets: Sequence[Dataset], model: JanusModel) -> R
         raise RecipeError(
             f"recipe {recipe.name} takes each concept's own window, and these have {' and '.join(map(str, lengths))}: "
             "choose one with --option window=N"
+        )
+    judges = {json.dumps([dataset.judge, dict(dataset.judge_options)], sort_keys=True) for dataset in datasets}
+    if recipe.retention and recipe.rehearsed_words and len(judges) > 1:
+        raise RecipeError(
+            f"recipe {recipe.name} looks for the concepts with the judge that filtered, and those of these datasets "
+            "differ in name or options: filter them alike, or train with --option rehearsed_words=0"
         )
     concept = combine(datasets).concept
     return replace(recipe, pairs=pairs_in_all(datasets, recipe.pairs)).resolve(
@@ -108,7 +115,7 @@ def erase(
         )
     judge = words_judge(dataset, resolved.stated, str(model.device), weights)  # before anything is rendered
     with group.main_process_first():
-        pairs = training_pairs(store, dataset, model, resolved.stated.pairs)
+        pairs = training_pairs(store, dataset, model, resolved.stated.pairs, images=recipe.along_images)
     report_pairs(datasets, recipe.pairs)
     # With a shipped or exported dataset, the store may have no last concept yet.
     store.remember_first(concept.name.split("+")[0])

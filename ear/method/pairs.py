@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -28,9 +29,9 @@ class TrainingPair:
     target: str
     surrogate: str
     target_ids: Tensor
-    """int64 [T]: the image tokens of the target's image."""
+    """int64 [T]: the image tokens of the target's image; empty if the recipe does not train along it."""
     surrogate_ids: Tensor
-    """int64 [T]: the image tokens of the surrogate's image."""
+    """int64 [T]: the image tokens of the surrogate's image, likewise."""
 
     def trajectories(self, which: Trajectory) -> list[Tensor]:
         """The image tokens, int64 [T] each, of the dataset's images along which the prompts are teacher-forced."""
@@ -41,13 +42,18 @@ class TrainingPair:
         }[which]
 
 
-def training_pairs(store: Store, dataset: Dataset, model: JanusModel, limit: int) -> list[TrainingPair]:
+def training_pairs(
+    store: Store, dataset: Dataset, model: JanusModel, limit: int, *, images: bool = True
+) -> list[TrainingPair]:
     """The first ``limit`` accepted pairs with their image tokens, which are rendered again if the dataset lacks them.
+
+    Without ``images``, no image has tokens, and nothing is rendered.
 
     Raises ``DatasetError`` as ``training_records`` and ``image_tokens`` do.
     """
     records = training_records(dataset, model, limit)
-    vq_ids = iter(image_tokens(store, dataset, model, records))
+    none = torch.empty(0, dtype=torch.int64)
+    vq_ids = iter(image_tokens(store, dataset, model, records)) if images else repeat(none)
     return [
         TrainingPair(record.pair.record_id, record.pair.target, str(record.pair.surrogate), next(vq_ids), next(vq_ids))
         for record in records

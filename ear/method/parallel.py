@@ -15,6 +15,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed
 
+from ecgvf.core.errors import SettingsError
+
 T = TypeVar("T")
 
 LONGEST_WAIT = timedelta(days=1)
@@ -67,11 +69,17 @@ class ProcessGroup:
 
 
 def process_group(device: torch.device) -> ProcessGroup:
-    """Join the processes that the launcher started, unless that is done; without a launcher, this process alone."""
+    """Join the processes that the launcher started, unless that is done; without a launcher, this process alone.
+
+    Raises ``SettingsError`` if ``device`` is not the GPU that the launcher gave this process.
+    """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return ProcessGroup()
     if device.type == "cuda":
+        own = int(os.environ.get("LOCAL_RANK", device.index or 0))
+        if (device.index or 0) != own:
+            raise SettingsError(f"process {own} of the launcher computes on cuda:{own}, not on {device}: omit --device")
         torch.cuda.set_device(device)  # which NCCL's barriers and the decoder's CUDA graphs take
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)

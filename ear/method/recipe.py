@@ -19,6 +19,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from ear.retained_concepts import RehearsedConcepts
 from ecgvf.core import console
+from ecgvf.core.concepts import NAME
 from ecgvf.core.errors import RecipeError
 from ecgvf.core.validation import faults
 
@@ -49,11 +50,17 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+def check_name(name: str) -> None:
+    """Raise ``RecipeError`` for a name that is no part of a folder's name, as those of runs are made of it."""
+    if not NAME.fullmatch(str(name)):
+        raise RecipeError(f"{name!r} cannot name a recipe: use lower-case letters, digits and single hyphens")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """A way to train. ear/method/recipes.py has the named recipes; ``with_options`` changes some settings.
 
-    Raises ``RecipeError`` for a value out of range.
+    Raises ``RecipeError`` for a value out of range, and as ``check_name`` does.
     """
 
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
@@ -156,6 +163,7 @@ class Recipe:
     order; or this many. The rest show what becomes of a concept that was not rehearsed."""
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         for name, kind in _kinds().items():
             value = getattr(self, name)
             try:
@@ -178,6 +186,11 @@ class Recipe:
             raise RecipeError(
                 f"recipe {self.name}: retention {self.retention} needs rehearsed and rehearsed_per_step above 0"
             )
+
+    @property
+    def along_images(self) -> bool:
+        """Whether prompts are teacher-forced along images of the dataset."""
+        return self.trajectory not in ("rollout", "streams")
 
     @property
     def depends_on_seed(self) -> bool:

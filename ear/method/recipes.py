@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Self
 
-from ear.method.recipe import PAPER_TOKENS, Recipe
+from ear.method.recipe import PAPER_TOKENS, Recipe, check_name
 from ecgvf.core.errors import RecipeError
 
 PAPER = Recipe(
@@ -180,6 +180,9 @@ class PromptRecipe:
 
     name: str
     description: str
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """The recipe itself. Raises ``RecipeError`` if there are options: it has no settings."""

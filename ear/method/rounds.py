@@ -33,7 +33,7 @@ def training_rounds(pairs: Sequence[TrainingPair], resolved: ResolvedRecipe, see
         if recipe.order == "shuffled":
             random.Random(seeds.derive(seed, str(number), "order")).shuffle(shuffled)
         order += shuffled
-    if recipe.trajectory in ("rollout", "streams"):
+    if not recipe.along_images:
         size = recipe.rollouts or 1
         return [Round(tuple(order[start : start + size]), None) for start in range(0, len(order), size)]
     return [

@@ -140,6 +140,11 @@ def variant_name(recipe: str) -> str:
     return f"{recipe}{_VARIANT}"
 
 
+def is_variant(name: str) -> bool:
+    """Whether the recipe or run with this name is an ablation's (``variant_name``)."""
+    return f"{_VARIANT}-" in f"{name}-"
+
+
 def finished(store: Store, concept: str) -> list[TrainingRun]:
     """The finished runs that erase ``concept``, oldest first."""
     runs = [TrainingRun(file.parent) for file in store.folder(concept, STAGE.name).glob("*/run.json")]
@@ -152,7 +157,7 @@ def newest(store: Store, concept: str, dataset: str | None = None) -> TrainingRu
     ``dataset`` is a fingerprint: runs on it come first; without any, a note says what the run was trained on.
     """
     # An ablation's variants are there to be compared, not to be used.
-    runs = [run for run in finished(store, concept) if f"{_VARIANT}-" not in run.path.name]
+    runs = [run for run in finished(store, concept) if not is_variant(run.path.name)]
     if not runs:
         raise AdapterError(
             f"no adapter for {concept!r} in {store.root}: run `ear train --dataset ecgvf/{concept}` first, "

@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import TypeVar
 
+from ear.method.facts import all_names
 from ecgvf.core.concepts import Concept, name_key
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
@@ -18,7 +19,7 @@ def combine(datasets: Sequence[Dataset]) -> Dataset:
 
     A concept that any of them erases is not a surrogate, neighbour or retained concept of the others. Raises
     ``DatasetError`` for datasets of different models or sampling, for the same concept twice, for a style together with
-    another kind of concept, and if the first surrogate of a concept is erased as well.
+    another kind of concept, and if the first surrogate of a concept, or that of a training pair, is erased as well.
     """
     first, *others = datasets
     if not others:
@@ -41,13 +42,16 @@ def combine(datasets: Sequence[Dataset]) -> Dataset:
             f"{styles[0]!r} is a style and {no_style!r} is not, and one adapter trains both alike: train an adapter of "
             "each, and stack them with --adapter A --adapter B"
         )
-    erased = {name_key(word) for concept in concepts for word in (concept.name, *concept.terms)}
-    for concept in concepts:
-        if name_key(concept.surrogates[0]) in erased:
-            raise DatasetError(
-                f"{concept.name!r} is to become {concept.surrogates[0]!r}, which is erased as well: name another first "
-                "surrogate in its concept file"
-            )
+    erased = set[str]().union(*map(all_names, concepts))
+    for dataset in datasets:
+        others = [concept for concept in concepts if concept is not dataset.concept]
+        of_pairs = [record.pair.surrogate_term for record in dataset.train]
+        for surrogate in dict.fromkeys([dataset.concept.surrogates[0], *filter(None, of_pairs)]):
+            if any(_named_in(concept, surrogate) for concept in others):
+                raise DatasetError(
+                    f"{dataset.concept.name!r} is to become {surrogate!r}, which is erased as well: name another first "
+                    "surrogate in its concept file, and generate its pairs with --surrogates single"
+                )
     return replace(
         first,
         concept=_merged(concepts, erased),
@@ -66,6 +70,12 @@ def pairs_in_all(datasets: Sequence[Dataset], each: int) -> int:
     if len(datasets) == 1:
         return each
     return max(1, sum(min(each, len(dataset.train)) for dataset in datasets))
+
+
+def _named_in(concept: Concept, text: str) -> bool:
+    """Whether ``text`` is a name of ``concept``, or contains one of its terms."""
+    contained = concept.term_in(text) is not None or concept.unseen_in(text) is not None
+    return contained or name_key(text) in all_names(concept)
 
 
 def _merged(concepts: Sequence[Concept], erased: set[str]) -> Concept:

@@ -59,8 +59,12 @@ class LoRAProjection(nn.Linear):
     def weight(self) -> Tensor:  # type: ignore[override]
         """The weight of the linear layer that computes the same, in the frozen weight's dtype."""
         frozen = self._frozen[0].weight
-        change = self.lora_B.float() @ self.lora_A.float() * self.scaling
-        return (frozen.float() + change).to(frozen.dtype)
+        return (frozen.float() + self.change).to(frozen.dtype)
+
+    @property
+    def change(self) -> Tensor:
+        """What it adds to the frozen weight, float32 [out, in]."""
+        return self.lora_B.float() @ self.lora_A.float() * self.scaling
 
     def forward(self, states: Tensor) -> Tensor:
         a, b = self.lora_A.to(states.dtype), self.lora_B.to(states.dtype)

@@ -81,8 +81,8 @@ def _retention(results: Results) -> Section:
         "The share of images that show the concept they were asked for. A bar is the share after erasing, with its "
         "interval, and a tick the share before: a bar that ends short of its tick has lost something. * marks a loss "
         "that is shown, corrected for the number of concepts; with few prompts of a concept, none can be shown. "
-        "Neighbours are near the erased concept; surrogates are what its prompts are turned into; rehearsed concepts "
-        "were practised during training, unrehearsed ones were not. In each group the greatest loss comes first.",
+        "Neighbours are near the erased concept; surrogates are those that its file lists; rehearsed concepts were "
+        "practised during training, unrehearsed ones were not. In each group the greatest loss comes first.",
         charts,
         folded,
         missing=[*missing, *_left_out(results)],

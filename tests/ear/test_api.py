@@ -74,6 +74,11 @@ def test_a_training_of_another_recipe_is_another_run(store: Store, dataset: Data
             RecipeError,
             "3 is not a recipe: pass an ear.Recipe",
         ),
+        (
+            lambda dataset, store: ear.train(dataset, replace(DEFAULT, name="my-ablation"), store=store),
+            RecipeError,
+            "recipe my-ablation: .* choose a name without -ablation",
+        ),
         (lambda dataset, store: ear.train(dataset, options={"colour": 1}), RecipeError, "no setting 'colour'"),
         (
             lambda dataset, store: ear.train(dataset, seed=-1, store=store),

@@ -413,6 +413,7 @@ def test_without_prompts_a_share_is_not_measured(
     result = evaluate(store, tiny, dataset, [adapter], replace(SMALL, prompts_per_other=0))
     content = result.json()
     assert content["unrelated"]["before"] == {"value": None, "n": 0, "low": None, "high": None}
+    assert "in fewer images" not in " ".join(str(result).split())
     assert content["retention"] == content["groups"] == [] and content["retention_ratio"]["value"] is None
     assert json.loads(json.dumps(content, allow_nan=False)) == content
 

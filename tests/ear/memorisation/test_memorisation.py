@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from ear.cli import app
 from ear.evaluation.control_tokens import STARTOFTEXT
-from ear.memorisation import ImageGroup, analyse, write_sheet
+from ear.memorisation import ImageGroup, analyse, folder_groups, write_sheet
+from ear.memorisation.analysis import Analysis, Findings
 from ear.memorisation.images import without_token
 from ear.memorisation.near_duplicates import clusters_by_features, clusters_by_hash, perceptual_hash
 from ear.prompt_images import SCHEMA
@@ -138,6 +139,23 @@ def test_without_near_duplicates_the_sheet_says_none(folder: Path) -> None:
     assert decode(file.read_bytes()).shape[0] == 2 * HEADER + GAP
 
 
+def test_the_sheet_reads_no_image_twice_and_none_that_it_does_not_show(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [group, _] = folder_groups(folder)
+    decoded: list[bytes] = []
+    monkeypatch.setattr("ear.memorisation.images.decode", lambda data: (decoded.append(data), decode(data))[1])
+    found = (Findings(group, "hash", ((1, 3, 5),)), Findings(group, "features", ((1, 3), (5, 6))))
+    write_sheet(Analysis(found, 6, 0.98, None), folder / "sheet.png", title="", blurred=False)
+    assert len(decoded) == len({1, 3, 5, 6})
+    sheet = decode((folder / "sheet.png").read_bytes())
+    top, left = 2 * HEADER, TEXT_WIDTH + 2 * GAP
+    for column, pixels in enumerate((noise(1), brighter(noise(1)), noise(1))):
+        start = left + column * (SIDE + GAP)
+        square = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+        assert (sheet[top : top + SIDE, start : start + SIDE] == np.asarray(square)).all()
+
+
 def test_an_adapters_images_before_and_after_with_and_without_the_token_are_rendered_once(
     store: Store, tiny: JanusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +271,14 @@ def test_a_missing_image_another_table_and_a_foreign_path_are_one_line(folder: P
     foreign[0]["image"] = "../../secret.png"
     pq.write_table(type(rows).from_pylist(foreign, schema=rows.schema), index)
     assert "which is not in" in run(str(folder), code=2)
+    for other in (rows.drop_columns(["prompt"]), rows.rename_columns(["id", "text", "seed", "image", "failure"])):
+        pq.write_table(other, index)
+        assert "is not what `ear generate --prompts` wrote" in run(str(folder), code=2)
+    nothing = [{**row, "prompt": None} for row in rows.to_pylist()]
+    pq.write_table(
+        pa.Table.from_pylist(nothing, schema=pa.schema([each.with_nullable(True) for each in SCHEMA])), index
+    )
+    assert "is not what `ear generate --prompts` wrote" in run(str(folder), code=2)
     index.write_bytes(b"no table")
     assert "is not what `ear generate --prompts` wrote" in run(str(folder), code=2)
 

@@ -101,6 +101,23 @@ def test_it_renders_as_its_merged_weights_do(run: TrainingRun, tiny: JanusModel)
     assert (before.vq_ids != after.vq_ids).any()
 
 
+def test_stacked_changes_are_rounded_together(tiny_path: Path, tmp_path: Path) -> None:
+    model = load(str(tiny_path), device="cpu", dtype="bfloat16")
+    saved = {"concept": "church", "model": model.name, "fingerprint": model.fingerprint, "sampling": {}, "recipe": {}}
+    files = [tmp_path / str(number) / lora.LORA_FILE for number in range(2)]
+    for seed, file in enumerate(files):
+        made = new_adapter(model, range(1), "attention", rank=2, seed=seed)
+        for module in made.low_rank.values():
+            torch.nn.init.normal_(module.lora_B, std=0.01, generator=torch.Generator().manual_seed(seed))
+        file.parent.mkdir()
+        made.save(file, saved, torch.bfloat16)
+    loaded = [adapters.load(model, file).low_rank for file in files]
+    for name, module in adapters.stack(model, files).modules.items():
+        frozen = model.language_model.get_submodule(name).weight.float()
+        changes = [each[name].lora_B.float() @ each[name].lora_A.float() for each in loaded]
+        assert torch.equal(module.weight, (frozen + changes[0] + changes[1]).bfloat16())
+
+
 def test_it_is_measured_found_and_trained_once_like_any_other(
     run: TrainingRun, store: Store, dataset: Dataset, tiny: JanusModel
 ) -> None:

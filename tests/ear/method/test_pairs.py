@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from ear.dataset import find_dataset
+from ear.method.erase import erase
 from ear.method.pairs import STAGE, report_pairs, training_pairs
+from ear.method.recipes import ON_POLICY
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.run import ConceptRun
@@ -69,6 +71,16 @@ def test_images_without_tokens_are_rendered_again_once(
     again = training_pairs(store, partial, tiny, 50)
     assert [pair.target_ids.tolist() for pair in again] == [pair.target_ids.tolist() for pair in found]
     assert capsys.readouterr().err == ""
+
+
+def test_images_that_a_recipe_does_not_train_along_are_not_rendered_again(
+    store: Store, dataset: Dataset, tiny: JanusModel
+) -> None:
+    bare = replace(dataset, train=tuple(map(without_tokens, dataset.train)))
+    small = replace(ON_POLICY, rollouts=1, rollout_epochs=1, images_per_step=1, pairs=1, passes=1, retention=0)
+    assert erase(store, [bare], tiny, small, [0])[0].facts["steps"] == 1
+    assert not ConceptRun(store, dataset.concept).sets(STAGE)
+    assert not store.folder("church", STAGE.name).exists()
 
 
 def test_images_that_are_not_finite_are_not_trained_on(

@@ -20,7 +20,7 @@ from ear.method.recipes import ON_POLICY, PAPER, PUBLISHED, WINDOWED_KL
 from ear.method.runs import TrainingRun
 from ear.method.train import train as run_training
 from ecgvf.core.dataset import Dataset
-from ecgvf.core.errors import RecipeError
+from ecgvf.core.errors import RecipeError, SettingsError
 from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, load
 from tests.ear.method.small_training import pair, resolved
@@ -107,6 +107,12 @@ def test_each_process_of_a_launcher_has_its_own_gpu(monkeypatch: pytest.MonkeyPa
     device = torch.device("cuda:1")
     assert process_group(device) == process_group(device) == ProcessGroup(1, 2)
     assert calls == [device, "nccl", timedelta(days=1), device]
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert process_group(device) == ProcessGroup(1, 2)
+    with pytest.raises(
+        SettingsError, match="process 1 of the launcher computes on cuda:1, not on cuda:0: omit --device"
+    ):
+        process_group(torch.device("cuda:0"))
 
 
 def test_a_process_without_an_image_sums_the_same_dtypes(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

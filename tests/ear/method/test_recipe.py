@@ -163,6 +163,8 @@ def test_an_invalid_setting_is_named(option: str, value: object, message: str) -
         ("layers", "two", "layers is 'two', but it must be a whole number"),
         ("modules", ["qkv"], "modules is"),
         ("passes", 1.5, "passes is 1.5, but it must be a whole number"),
+        ("name", "paper/high-lr", "'paper/high-lr' cannot name a recipe: use lower-case letters"),
+        ("name", "../../x", "cannot name a recipe"),
     ],
 )
 def test_a_recipe_from_python_is_checked(option: str, value: object, message: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 import ear
 from ear.evaluation import EvaluationSettings, evaluate
 from ear.method.erase import resolve
-from ear.method.recipes import PAPER
+from ear.method.recipes import ON_POLICY, ON_POLICY_WORDS, PAPER
 from ear.method.several import combine, pairs_in_all
 from ear.retained_concepts import retained_concepts
 from ecgvf.core import concepts
@@ -36,6 +36,18 @@ def test_pairs_come_by_turns_and_nothing_erased_is_retained(dataset: Dataset, ca
     assert not retained.keys() & {"church", "cat"}
     assert retained["castle"].neighbour and retained["hotel"].surrogate and retained["turtle"].surrogate
     assert combine([dataset]) is dataset
+
+
+def test_what_one_adapter_erases_is_not_retained_under_another_name(
+    dataset: Dataset, store: Store, tiny: JanusModel
+) -> None:
+    fort = concepts.find("castle").model_copy(update={"name": "fort", "terms": ("fort",)})
+    files = [
+        ear.train(each, replace(PAPER, pairs=1), store=store, device="cpu").adapter
+        for each in (dataset, replace(dataset, concept=fort, fingerprint="fort"))
+    ]
+    found = evaluate(store, tiny, dataset, files, EvaluationSettings(prompts_per_concept=1, family="building"))
+    assert "bank" in found.families and "castle" not in found.families
 
 
 def test_one_adapter_erases_both_and_is_measured_on_each(
@@ -72,6 +84,16 @@ def test_windows_that_differ_are_not_those_of_the_first_concept(
     assert resolve(PAPER, [dataset, cat], tiny).window == 1
 
 
+def test_words_are_rehearsed_only_if_the_datasets_have_one_judge(
+    dataset: Dataset, cat: Dataset, tiny: JanusModel
+) -> None:
+    other = replace(cat, judge_options={"top_k": 3})
+    with pytest.raises(RecipeError, match=r"on-policy-words looks .* differ in name or options: .* rehearsed_words=0"):
+        resolve(ON_POLICY_WORDS, [dataset, other], tiny)
+    assert resolve(ON_POLICY_WORDS, [dataset, cat], tiny).stated.rehearsed_words
+    assert not resolve(ON_POLICY, [dataset, other], tiny).stated.rehearsed_words
+
+
 def test_what_one_concept_erases_is_no_near_miss_of_another(dataset: Dataset, cat: Dataset) -> None:
     castle = replace(dataset, concept=concepts.find("castle"))
     near = cat.concept.model_copy(update={"near_labels": {"imagenet": ("castle", "lynx")}})
@@ -89,6 +111,11 @@ def test_what_cannot_be_combined_is_one_line(dataset: Dataset, cat: Dataset) -> 
     with pytest.raises(DatasetError, match=r"'van-gogh' is a style and 'church' is not.* stack them"):
         combine([dataset, painter])
     hotel = cat.concept.model_copy(update={"name": "hotel", "terms": ("hotel",)})
+    to_kitten = replace(dataset.train[0], pair=replace(dataset.train[0].pair, surrogate_term="two kittens"))
+    with pytest.raises(
+        DatasetError, match=r"'church' is to become 'two kittens', which is erased .* --surrogates single"
+    ):
+        combine([replace(dataset, train=(*dataset.train[1:], to_kitten)), cat])
     with pytest.raises(
         DatasetError, match=r"'church' is to become 'hotel', which is erased .* name another first surrogate"
     ):
