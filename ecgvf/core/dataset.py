@@ -35,7 +35,7 @@ class Dataset:
     judge: str
     """Name of the judge that filtered. Evaluation uses another."""
     judge_options: Mapping[str, Any]
-    """Its options that differ from the defaults (``JudgeOptions.recorded``)."""
+    """What creates it again, as ``JudgeOptions.recorded`` gives it; empty for a judge that is not of this package."""
     fingerprint: str
     train: tuple[AcceptedRecord, ...]
     validation: tuple[AcceptedRecord, ...]

@@ -101,7 +101,6 @@ class OpenJudges:
         self, concept: Concept, model: str, judge: str | Judge | None, options: JudgeOptions, device: str
     ) -> None:
         self._arguments = (concept, model, judge, options, device)
-        self.options = options
         self.judge = open_judge(concept, model, judge, options, device)
         photographs = not in_nano_world(model, self.judge.name)
         weights = weights_by_judge(options.weights).get(RETAINED_JUDGE)
@@ -172,7 +171,7 @@ def _render_and_judge(
         plans.append(rendering.fill_plan(images, pairs))
     shards = len(plans[0].sizes) if plans else len(images.shards())
     sets = _verdict_sets(images, opened, _retained_concepts(pairs))
-    pool.fill(*plans, *_plans(images, shards, sets, opened))
+    pool.fill(*plans, *_plans(images, shards, sets))
     if plans:
         from ecgvf.render import finish_images
 
@@ -228,21 +227,19 @@ def _verdict_sets(images: StageSet, opened: OpenJudges, retained_concepts: Mappi
     return [*sets, run.stage_set(VERDICTS, settings)]
 
 
-def _plans(images: StageSet, shards: int, sets: Sequence[StageSet], opened: OpenJudges) -> Iterator[FillPlan]:
+def _plans(images: StageSet, shards: int, sets: Sequence[StageSet]) -> Iterator[FillPlan]:
     *members, verdicts = sets
-    # The options are recorded with the verdicts, so that the same judge can be created again.
-    to_fill: list[tuple[int | None, StageSet, tuple[StageSet, ...], JudgeOptions]] = [
-        *((number, member, (images,), JudgeOptions()) for number, member in enumerate(members)),
-        (None, verdicts, (images, *members), opened.options),
+    to_fill: list[tuple[int | None, StageSet, tuple[StageSet, ...]]] = [
+        *((number, member, (images,)) for number, member in enumerate(members)),
+        (None, verdicts, (images, *members)),
     ]
-    for member, shard_set, inputs, options in to_fill:
+    for member, shard_set, inputs in to_fill:
         yield FillPlan(
             setup=_setup_name(member),
             shard_set=shard_set,
             tasks=partial(_read_shards, inputs),
             sizes=[1] * shards,
             description=f"verdicts of {shard_set.settings['judge']}",
-            circumstances={"options": options.recorded()},
             after=inputs,
         )
 

@@ -23,7 +23,7 @@ from ecgvf.core.store import Store
 from ecgvf.filter import Bounds, decisions, filter_images
 from ecgvf.filter import stage as filter_stage
 from ecgvf.filter.dataset import load_dataset
-from ecgvf.judges import Criterion, JudgeOptions, Prediction, clip
+from ecgvf.judges import Criterion, Prediction, clip
 from ecgvf.llm import retry
 from ecgvf.llm.ledger import Ledger
 from ecgvf.pairs.generation_plan import LISTED_CHARACTERS
@@ -116,13 +116,7 @@ def rounds_of(run: ConceptRun) -> list[StageSet]:
     return [pairs for pairs in run.sets(PAIRS) if "gathered" not in pairs.settings]
 
 
-BUILD: dict[str, Any] = {
-    "accepted": 5,
-    "validation": 2,
-    "tests": 3,
-    "rounds": 40,
-    "options": JudgeOptions(threshold=0.25),
-}
+BUILD: dict[str, Any] = {"accepted": 5, "validation": 2, "tests": 3, "rounds": 40}
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +149,6 @@ def test_ear_reads_a_build_as_one_dataset(built: tuple[ConceptRun, BuildResult])
     assert dataset.concept == run.store.concept() == CHURCH
     assert len(dataset.train) == 5 and dataset.fingerprint == result.filtered.acceptance.fingerprint
     assert all(record.target.record_id == record.pair.record_id for record in dataset.train)
-    assert dataset.judge_options["threshold"] == 0.25
     rows = run.current(PAIRS).records(PromptPair)
     targets = [row.target for row in rows if row.reason is None]
     assert len(targets) == len(set(targets))

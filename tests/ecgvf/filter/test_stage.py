@@ -18,10 +18,11 @@ from ecgvf.core.shard_set import ShardSet
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, VERDICTS
 from ecgvf.core.store import Store
 from ecgvf.filter import decisions, filter_images
-from ecgvf.filter.acceptance import current_acceptance
+from ecgvf.filter.acceptance import current_acceptance, judge_options
 from ecgvf.filter.clip_score import measure_clip_scores
 from ecgvf.filter.dataset import load_dataset
 from ecgvf.filter.verdicts import judge_renderings
+from ecgvf.judges import JudgeOptions, create_judge
 from ecgvf.judges.judge import Prediction
 from ecgvf.render import RenderOptions, render, stage
 from ecgvf.review.cases import Cases
@@ -206,6 +207,19 @@ def test_unreadable_images_fail_alone(tmp_path: Path) -> None:
 
 
 # The dataset
+
+
+@pytest.mark.parametrize("before", [[], ["nano-object-a+nano-object-b"]])
+def test_the_judges_options_are_known_whoever_judged_the_images_first(run: ConceptRun, before: list[str]) -> None:
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    write_images(run.store, run.concept, [(grey, grey)], model="janus-nano")
+    options = JudgeOptions(labels=("church", "castle"))
+    for judge in [*before, "nano-object-a"]:
+        filter_images(run, judge=judge, options=options, device="cpu")
+        assert judge_options(run.current(VERDICTS))["labels"] == ["church", "castle"]
+    given = create_judge(run.concept, "janus-nano", "nano-object-a", replace(options, top_k=2), "cpu")
+    filter_images(run, judge=given)
+    assert judge_options(run.current(VERDICTS)) == {"labels": ["church", "castle"], "top_k": 2}
 
 
 def test_the_dataset_has_the_accepted_records_with_their_images(rendered: ConceptRun, model: str) -> None:
