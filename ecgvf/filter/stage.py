@@ -187,7 +187,7 @@ def _judge_further_seeds(
     """The verdicts on the images of each of the ``seeds`` seeds after that of ``images``, which ``rendering`` made."""
     from ecgvf.render import image_facts
 
-    batch_size = images.circumstances["batch_size"] if seeds else None
+    batch_size = images.circumstances.get("batch_size")  # an empty set has none
     for offset in range(1, seeds + 1):
         further = replace(rendering, further_seed=rendering.further_seed + offset, batch_size=batch_size)
         # A finished set needs no model to be found.

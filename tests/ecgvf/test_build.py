@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -394,6 +395,23 @@ def test_build_command(run: ConceptRun, judge: FickleJudge, model: str, monkeypa
     # Images merged from several rounds can be rendered from further seeds.
     assert output["rounds"] > 1
     assert filter_images(run, judge=judge, bounds=Bounds(seeds=3), device="cpu").accepted["train"] == 2
+
+
+class Wordless(Named):
+    """Answers without a pair."""
+
+    def write(self, request: Request) -> Answer:
+        return replace(super().write(request), text="no pair")
+
+
+def test_a_round_without_a_pair_has_no_images(run: ConceptRun, model: str) -> None:
+    writers = [OfflineRounds(writer) for writer in (Wordless("gpt"), OfflineWriter())]
+    bounds, judge = Bounds(seeds=2), FickleJudge(run, share=1.0)
+    small: dict[str, Any] = {"accepted": 2, "validation": 0, "tests": 0, "rounds": 1}
+    result = build(run, **small, writers=writers, model=model, judge=judge, bounds=bounds, device="cpu")
+    assert {name: each.accepted for name, each in result.writers.items()} == {"gpt": 0, "offline": 1}
+    first, *_ = run.sets(IMAGES)
+    assert not first.shards() and run.current(IMAGES).circumstances["batch_size"]
 
 
 def test_clip_is_opened_once_for_all_rounds(
