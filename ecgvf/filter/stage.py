@@ -10,7 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ecgvf.core import console
+from ecgvf.core.changes import changes
 from ecgvf.core.concepts import Concept
+from ecgvf.core.errors import ModelError
+from ecgvf.core.files import JSON
 from ecgvf.core.pytorch import import_pytorch
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
@@ -184,7 +187,10 @@ def _render_and_judge(
 def _judge_further_seeds(
     images: StageSet, pairs: StageSet, rendering: "RenderOptions", seeds: int, opened: OpenJudges, pool: Pool
 ) -> Iterator[StageSet]:
-    """The verdicts on the images of each of the ``seeds`` seeds after that of ``images``, which ``rendering`` made."""
+    """The verdicts on the images of each of the ``seeds`` seeds after that of ``images``, which ``rendering`` made.
+
+    Raises ``ModelError`` if images are missing, and the model is another now.
+    """
     from ecgvf.render import image_facts
 
     batch_size = images.circumstances.get("batch_size")  # an empty set has none
@@ -192,7 +198,23 @@ def _judge_further_seeds(
         further = replace(rendering, further_seed=rendering.further_seed + offset, batch_size=batch_size)
         # A finished set needs no model to be found.
         known = further.image_set(images.run, pairs, image_facts(images))
+        if not known.finished:
+            _check_same_model(images, pool.describe(IMAGES.name).facts)
         yield _render_and_judge(pairs, known if known.finished else None, further, opened, pool, current=False)[1]
+
+
+def _check_same_model(images: StageSet, facts: JSON) -> None:
+    """Raise ``ModelError`` unless workers with ``facts`` render as those of ``images`` did."""
+    from ecgvf.render import image_facts
+
+    rendered = image_facts(images)
+    differences = changes(rendered, {name: facts[name] for name in rendered})
+    if differences:
+        listed = ", ".join(f"{key}: {was} → {is_now}" for key, was, is_now in differences)
+        raise ModelError(
+            f"{rendered['name']} is not the model that rendered the images of the first seed ({listed}): restore it, "
+            "or run `ecgvf render` again"
+        )
 
 
 # Each member of an ensemble has a verdict set of its own, before the set of the judge itself
