@@ -197,10 +197,21 @@ def _judge_further_seeds(
     for offset in range(1, seeds + 1):
         further = replace(rendering, further_seed=rendering.further_seed + offset, batch_size=batch_size)
         # A finished set needs no model to be found.
-        known = further.image_set(images.run, pairs, image_facts(images))
+        known = _merged(further.image_set(images.run, pairs, image_facts(images)))
         if not known.finished:
             _check_same_model(images, pool.describe(IMAGES.name).facts)
         yield _render_and_judge(pairs, known if known.finished else None, further, opened, pool, current=False)[1]
+
+
+def _merged(images: StageSet) -> StageSet:
+    """The finished set of these settings that a build has merged from its rounds; ``images`` if there is none."""
+    if images.finished or "gathered" not in images.source(PAIRS).settings:
+        return images
+    for each in images.run.sets(IMAGES):
+        settings = {key: value for key, value in each.settings.items() if key != "gathered"}
+        if each.finished and settings == images.settings:
+            return each
+    return images
 
 
 def _check_same_model(images: StageSet, facts: JSON) -> None:

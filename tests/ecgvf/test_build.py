@@ -394,6 +394,9 @@ def test_build_command(run: ConceptRun, judge: FickleJudge, model: str, monkeypa
     assert bounds["share"] == 1 and len(bounds["verdicts"]) == 2
     # Images merged from several rounds can be rendered from further seeds.
     assert output["rounds"] > 1
+    sets = len(run.sets(IMAGES))
+    assert filter_images(run, judge=judge, bounds=Bounds(seeds=2), device="cpu").accepted["train"] == 2
+    assert len(run.sets(IMAGES)) == sets  # those of the second seed are found
     assert filter_images(run, judge=judge, bounds=Bounds(seeds=3), device="cpu").accepted["train"] == 2
 
 
