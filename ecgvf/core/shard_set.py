@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 import ecgvf
 from ecgvf.core import console, jsonl
-from ecgvf.core.errors import StageMissing, StoreCorrupt
+from ecgvf.core.errors import SettingsError, StageMissing, StoreCorrupt
 from ecgvf.core.files import JSON, append_line, canonical_json, content_hash, pretty_json, read_json, write_atomic
 from ecgvf.core.parquet import parquet_bytes
 from ecgvf.core.records import R, from_table
@@ -160,10 +160,17 @@ class ShardSet:
         return [] if self.finished else [index for index in range(count) if not self.done(index)]
 
     def begin(self, circumstances: Mapping[str, Any]) -> JSON:
-        """Announce the set if it has no shards yet; then ``record_circumstances``."""
+        """Announce the set if it has no shards yet; then ``record_circumstances``.
+
+        Raises ``SettingsError`` if its shards were made on another kind of device.
+        """
         if not self.shards():
             self.announce()
-        return self.record_circumstances(**circumstances)
+        recorded = self.record_circumstances(**circumstances)
+        begun, device = recorded.get("device"), circumstances.get("device")
+        if begun is not None and device is not None and begun != device:
+            raise SettingsError(f"{self.path} was begun on {begun}: finish it with --device {begun}, or delete it")
+        return recorded
 
     def halve_batches(self, tried: int) -> JSON:
         """Record that the missing shards are made in batches of half of ``tried``; return the new circumstances.

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgvf.core import concepts, shard_set
-from ecgvf.core.errors import DiskFull, StageMissing, StoreCorrupt
+from ecgvf.core.errors import DiskFull, SettingsError, StageMissing, StoreCorrupt
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
@@ -227,6 +227,16 @@ def test_fill_resumes_with_the_recorded_circumstances(run: ConceptRun) -> None:
     assert resumed.fill(SHARDS, work, description="", circumstances={"threads": 1}) == 3
     assert work.calls == [([3, 4], {"threads": 2}), ([5], {"threads": 2})]
     assert values(resumed) == [2, 4, 6, 8, 10]
+
+
+def test_a_set_is_not_finished_on_another_kind_of_device(run: ConceptRun) -> None:
+    stage_set = run.stage_set(PAIRS, SETTINGS)
+    stage_set.begin({"device": "cuda"})
+    stage_set.begin({"device": "cpu"})  # no shard yet
+    stage_set.write_shard(0, table(1))
+    with pytest.raises(SettingsError, match="was begun on cpu: finish it with --device cpu, or delete it"):
+        stage_set.begin({"device": "cuda"})
+    assert stage_set.begin({"device": "cpu"}) == {"device": "cpu"}
 
 
 def test_fill_makes_a_shard_again_with_the_circumstances_that_another_process_recorded_meanwhile(
