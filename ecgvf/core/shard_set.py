@@ -36,6 +36,9 @@ T = TypeVar("T")
 Advance = Callable[[int], None]
 """A callback of the number of tasks done since its last call."""
 
+Summary = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+"""Facts about a finished set, or a function that finds them."""
+
 _PACKAGES = ("torch", "torchvision", "transformers", "numpy", "pyarrow", "pillow")
 
 
@@ -230,8 +233,11 @@ class ShardSet:
         self._lap = now
         write_atomic(self.shard(index), data)
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Check every shard and write the manifest; a finished set is left as it is."""
+    def finish(self, summary: Summary) -> None:
+        """Check every shard and write the manifest; a finished set is left as it is.
+
+        A function makes its ``summary`` of checked shards. Raises ``StoreCorrupt``.
+        """
         if not self.finished:
             self._write_header({})
             files, rows = {}, 0
@@ -250,7 +256,7 @@ class ShardSet:
                 "seconds": round(self.seconds, 3),
                 "rows": rows,
                 "files": files,
-                "summary": dict(summary),
+                "summary": dict(summary() if callable(summary) else summary),
             }
             for temporary in self.path.glob("*.tmp"):
                 temporary.unlink(missing_ok=True)
@@ -294,17 +300,11 @@ class ShardSet:
         return pq.ParquetFile(pa.BufferReader(data)).read(columns=columns, use_threads=False)
 
     def read_column(self, name: str) -> list[Any]:
-        """The values of one column, in order. The rest of the shards is not read, so that they are not checked.
-
-        Raises ``StoreCorrupt`` naming a file that is no Parquet file.
-        """
+        """The values of one column, in order. The rest of the shards is not read: they must have been checked."""
         values: list[Any] = []
         for file in self.shards():
-            try:
-                with file.open("rb") as stream:
-                    values += pq.ParquetFile(stream).read([name], use_threads=False)[name].to_pylist()
-            except pa.ArrowException as error:
-                raise self._changed(file) from error
+            with file.open("rb") as stream:
+                values += pq.ParquetFile(stream).read([name], use_threads=False)[name].to_pylist()
         return values
 
     def read(self) -> pa.Table:

@@ -180,7 +180,7 @@ def _render_and_judge(
 
         finish_images(images, current=current)
     for verdicts in sets:
-        verdicts.finish({} if verdicts.finished else _summary(verdicts), current=current and verdicts is sets[-1])
+        verdicts.finish(partial(_summary, verdicts), current=current and verdicts is sets[-1])
     return images, sets[-1]
 
 

@@ -304,9 +304,23 @@ def test_an_edited_shard_is_named(run: ConceptRun, finished: bool) -> None:
     if not finished:
         with pytest.raises(StoreCorrupt, match="shard-00000"):
             edited.finish({})
-    edited.shard(0).write_bytes(b"no Parquet")
+
+
+@pytest.mark.faults
+def test_a_summary_is_made_of_checked_shards(run: ConceptRun) -> None:
+    stage_set = run.stage_set(PAIRS, SETTINGS)
+    stage_set.write_shard(0, table(1, 2))
+    written = stage_set.shard(0).read_bytes()
+
+    def summary() -> dict[str, int]:
+        return {"sum": sum(stage_set.read_column("value"))}
+
+    pq.write_table(pa.table({"other": [1]}), stage_set.shard(0))
     with pytest.raises(StoreCorrupt, match=r"shard-00000\.parquet is not what was written"):
-        edited.read_column("value")
+        stage_set.finish(summary)
+    stage_set.shard(0).write_bytes(written)
+    stage_set.finish(summary)
+    assert stage_set.summary == {"sum": 3}
 
 
 @pytest.mark.faults

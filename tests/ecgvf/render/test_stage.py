@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from ecgvf.core import concepts, png
-from ecgvf.core.errors import ConceptError, DeviceFailed, ModelError, SettingsError, StageMissing
+from ecgvf.core.errors import ConceptError, DeviceFailed, ModelError, SettingsError, StageMissing, StoreCorrupt
 from ecgvf.core.records import PromptPair, Rendering
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
@@ -121,6 +123,14 @@ def test_a_set_is_finished_with_a_single_reading_of_its_images(
     finish_images(images)
     assert read.count(images.shard(0)) == 1
     assert images.summary == summary and (summary["pictures"], summary["failed"]) == (3, 1)
+
+
+def test_images_that_are_damaged_before_they_are_finished_are_named(run: ConceptRun, model: str) -> None:
+    images = render_pairs(run, church_pairs(train=1, test=0), model)
+    (images.path / "manifest.json").unlink()
+    pq.write_table(pa.table({"record_id": ["1"]}), images.shard(0))
+    with pytest.raises(StoreCorrupt, match=r"shard-00000\.parquet is not what was written"):
+        finish_images(images)
 
 
 def test_an_image_does_not_depend_on_the_other_records(tmp_path: Path, model: str) -> None:
