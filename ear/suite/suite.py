@@ -43,6 +43,7 @@ from ecgvf.janus import JanusModel, load
 from ecgvf.janus.loading import fingerprint as model_fingerprint
 from ecgvf.judges import JudgeOptions
 from ecgvf.judges.nano import nano_weights
+from ecgvf.judges.predictions import load as load_judge
 from ecgvf.pairs import captions
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.default_counts import PROMPTS_PER_CALL
@@ -156,7 +157,7 @@ class Suite:
         for name in dict.fromkeys(cell.concept for cell in cells):
             concept = self._concept(name)
             options = JudgeOptions(weights=self.spec.judge_weights(concept))
-            open_judge(concept, self.spec.model, None, options, "cpu")  # the cells need the GPU
+            load_judge(open_judge(concept, self.spec.model, None, options, "cpu"))  # the cells need the GPU
 
     @cached_property
     def model(self) -> JanusModel:

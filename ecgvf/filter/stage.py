@@ -27,6 +27,7 @@ from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.factory import RETAINED_JUDGE, JudgeOptions, create_judge, weights_by_judge
 from ecgvf.judges.judge import Judge
 from ecgvf.judges.judge import settings as judge_settings
+from ecgvf.judges.predictions import load
 from ecgvf.judges.retained import RetainedJudges
 from ecgvf.world.domain import in_nano_world
 
@@ -126,7 +127,7 @@ def open_judge(concept: Concept, model: str, judge: str | Judge | None, options:
 
 @dataclass(frozen=True)
 class VerdictSetup:
-    """Opens the worker of one verdict set."""
+    """Opens the worker of one verdict set, and loads its judges: all workers of a run open before the first image."""
 
     opened: OpenJudges
     retained_concepts: Mapping[str, str]
@@ -139,6 +140,10 @@ class VerdictSetup:
         judge = self.opened.judge
         if self.member is not None and isinstance(judge, Ensemble):
             judge = judge.judges[self.member]
+        retained = map(self.opened.retained.of, sorted(set(self.retained_concepts.values())))
+        judges = [*([] if isinstance(judge, Ensemble) else [judge]), *filter(None, retained)]
+        for each in {id(each): each for each in judges}.values():
+            load(each)
         yield VerdictWorker(judge, self.opened.retained, self.retained_concepts)
 
 

@@ -7,9 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgvf.core.errors import DeviceFailed, JudgeError, first_line
+from ecgvf.judges.factory import is_judge
 from ecgvf.judges.judge import Judge, Prediction
 
 T = TypeVar("T")
+
+
+def load(judge: Judge) -> None:
+    """Load the weights of a judge of this package, which some read only for their first image.
+
+    Raises ``JudgeError`` if they are missing or unusable, and ``DeviceFailed`` as ``predict_each`` does.
+    """
+    if all(map(is_judge, judge.name.split("+"))):
+        predict_each(judge, [np.zeros((64, 64, 3), np.uint8)], lambda images: judge.predict(np.stack(images)))
 
 
 def predict_each(

@@ -24,7 +24,7 @@ from ecgvf.core.store import Store
 from ecgvf.filter import Bounds, decisions, filter_images
 from ecgvf.filter import stage as filter_stage
 from ecgvf.filter.dataset import load_dataset
-from ecgvf.judges import Criterion, Prediction, clip
+from ecgvf.judges import Criterion, JudgeOptions, Prediction, clip
 from ecgvf.llm import retry
 from ecgvf.llm.ledger import Ledger
 from ecgvf.pairs.generation_plan import LISTED_CHARACTERS
@@ -359,6 +359,15 @@ def test_pairs_that_reviewers_reject_are_replaced(
 def test_an_unknown_judge_fails_before_anything_is_written(run: ConceptRun, model: str) -> None:
     with pytest.raises(JudgeError, match="crystal-ball"):
         build(run, model=model, judge="crystal-ball")
+    assert not run.sets(PAIRS)
+
+
+def test_weights_that_cannot_be_read_fail_before_anything_is_written(
+    run: ConceptRun, model: str, tmp_path: Path
+) -> None:
+    (tmp_path / "noise.pth").write_bytes(b"noise")
+    with pytest.raises(JudgeError, match=r"cannot read the weights in .*noise\.pth"):
+        build(run, model=model, judge="resnet50", options=JudgeOptions(weights=str(tmp_path / "noise.pth")))
     assert not run.sets(PAIRS)
 
 

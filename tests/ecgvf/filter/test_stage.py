@@ -24,7 +24,7 @@ from ecgvf.filter.dataset import load_dataset
 from ecgvf.filter.verdicts import judge_renderings
 from ecgvf.judges import JudgeOptions, create_judge
 from ecgvf.judges.judge import Prediction
-from ecgvf.render import RenderOptions, render, stage
+from ecgvf.render import RenderOptions, batches, render, stage
 from ecgvf.review.cases import Cases
 from tests.ecgvf.small_run import ScriptedJudge, church_pairs, pair, write_images, write_pairs
 
@@ -124,6 +124,16 @@ def test_an_unknown_judge_fails_before_rendering(rendered: ConceptRun) -> None:
     with pytest.raises(JudgeError, match="crystal-ball"):
         filter_images(rendered, judge="crystal-ball")
     assert len(rendered.sets(IMAGES)) == 1
+
+
+def test_weights_that_cannot_be_read_fail_before_rendering(
+    rendered: ConceptRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pairs(rendered.store, church_pairs(train=1, test=0))
+    monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("rendered"))
+    (tmp_path / "noise.pth").write_bytes(b"noise")
+    with pytest.raises(JudgeError, match=r"cannot read the weights in .*noise\.pth"):
+        filter_images(rendered, judge="resnet50", options=JudgeOptions(weights=str(tmp_path / "noise.pth")))
 
 
 def test_an_older_image_set_is_filtered_with_its_own_pairs(rendered: ConceptRun, model: str) -> None:
