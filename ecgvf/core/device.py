@@ -51,10 +51,10 @@ def is_device_error(error: BaseException) -> bool:
 
 
 @contextmanager
-def device_errors(device: torch.device, task: str, options: Sequence[str] = ()) -> Iterator[None]:
+def device_errors(device: torch.device | str, task: str, options: Sequence[str] = ()) -> Iterator[None]:
     """Raise ``SettingsError`` if the memory of ``device`` runs out in the block, and ``DeviceFailed`` if it fails.
 
-    ``task``, a verb, and ``options``, which would take less memory, are for the message.
+    ``device``, its name, ``task``, a verb, and ``options``, which would take less memory, are for the message.
     """
     try:
         yield

@@ -117,10 +117,13 @@ class OpenJudges:
 def open_judge(concept: Concept, model: str, judge: str | Judge | None, options: JudgeOptions, device: str) -> Judge:
     """The judge called ``judge`` (None: the default, see ``create_judge``), or ``judge`` itself if it is one.
 
-    Raises ``JudgeError`` also if its weights are missing.
+    Raises ``JudgeError`` also if its weights are missing, and as ``device_errors`` does.
     """
     if judge is None or isinstance(judge, str):
-        judge = create_judge(concept, model, judge, options, device)
+        from ecgvf.core.device import device_errors
+
+        with device_errors("the device of the judge", "load it"):
+            judge = create_judge(concept, model, judge, options, device)
     judge_settings(judge)  # hashes the weights, which must be there
     return judge
 

@@ -18,6 +18,7 @@ from ecgvf.core.shard_set import ShardSet
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, VERDICTS
 from ecgvf.core.store import Store
 from ecgvf.filter import decisions, filter_images
+from ecgvf.filter import stage as filter_stage
 from ecgvf.filter.acceptance import current_acceptance, judge_options
 from ecgvf.filter.clip_score import measure_clip_scores
 from ecgvf.filter.dataset import load_dataset
@@ -199,6 +200,20 @@ def test_a_failing_gpu_is_no_failure_of_the_images(rendered: ConceptRun, error: 
     with pytest.raises(DeviceFailed, match=f"judge scripted failed: {first_line(error)}$"):
         filter_images(rendered, judge=BrokenDevice(error, most=0))
     assert not any(verdicts.shards() for verdicts in rendered.sets(VERDICTS))
+
+
+def test_a_gpu_that_fails_while_a_judge_or_its_scores_are_made_is_one_line(
+    rendered: ConceptRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise torch.AcceleratorError("CUDA error: busy\ndetails")
+
+    with monkeypatch.context() as patch, pytest.raises(DeviceFailed, match=r"judge failed: CUDA error: busy$"):
+        patch.setattr(filter_stage, "create_judge", fail)
+        filter_images(rendered)
+    encoder: Any = SimpleNamespace(weights_hash="0", device="cuda:0", encode_images=fail)
+    with pytest.raises(DeviceFailed, match=r"cuda:0 failed: CUDA error: busy$"):
+        measure_clip_scores(rendered.current(IMAGES), encoder)
 
 
 def test_a_batch_without_memory_is_judged_image_by_image(rendered: ConceptRun) -> None:
