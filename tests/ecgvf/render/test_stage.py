@@ -398,6 +398,14 @@ def test_missing_images_are_rendered_with_the_settings_of_the_previous_ones(
     assert changed == {"pairs"}
 
 
+def test_images_of_earlier_pairs_are_found_when_these_are_current_again(run: ConceptRun, model: str) -> None:
+    first = render_pairs(run, church_pairs(train=1, test=0), model)
+    render_pairs(run, church_pairs(train=0, test=1), model)
+    write_pairs(run.store, church_pairs(train=1, test=0))
+    assert render_missing(run).images.fingerprint == first.fingerprint
+    assert run.current(IMAGES).fingerprint != first.fingerprint  # until they are filtered
+
+
 def test_without_images_the_default_model_renders(run: ConceptRun, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pairs(run.store, church_pairs())
     assert rendering_model(run) == "janus-nano"
