@@ -275,5 +275,9 @@ def test_filter_warns_of_a_judge_that_was_trained_on_other_images(
 ) -> None:
     grey = np.full((8, 8, 3), 128, np.uint8)
     write_images(run.store, run.concept, [(grey, grey)], model="janus-nano")
-    assert filter_images(run, judge=ScriptedJudge([True, False])).accepted["train"] == 1
+    photographs = ScriptedJudge([False, True, False])  # first on the blank image of loading
+    photographs.name = "resnet50"
+    filter_images(run, judge=photographs)
     assert "doubt its verdicts" in capsys.readouterr().err
+    filter_images(run, judge=ScriptedJudge([True, False]))
+    assert "doubt its verdicts" not in capsys.readouterr().err

@@ -165,11 +165,17 @@ def test_a_judge_of_an_unknown_architecture_is_damaged(data: Path) -> None:
 
 def test_a_judge_warns_of_images_unlike_its_training_data(data: Path) -> None:
     nano_judge = NanoJudge("object-a", Criterion.top1("church"))
+    of_photographs = ScriptedJudge([])
+    of_photographs.name = "resnet50"
     assert domain_warning(nano_judge, "janus-nano") is None
-    assert domain_warning(ScriptedJudge([]), "janus-pro-1b") is None
-    for judge, model in ((nano_judge, "janus-pro-1b"), (ScriptedJudge([]), "janus-nano")):
+    assert domain_warning(of_photographs, "janus-pro-1b") is None
+    for judge, model in ((nano_judge, "janus-pro-1b"), (of_photographs, "janus-nano")):
         assert f"judge {judge.name} was trained on" in (domain_warning(judge, model) or "")
-        assert domain_warning(Ensemble([nano_judge, ScriptedJudge([])]), model) == domain_warning(judge, model)
+        assert domain_warning(Ensemble([nano_judge, of_photographs]), model) == domain_warning(judge, model)
+
+
+def test_nothing_is_known_of_what_a_judge_from_elsewhere_was_trained_on() -> None:
+    assert domain_warning(ScriptedJudge([]), "janus-nano") is None
 
 
 def test_a_judge_that_cannot_be_created_is_an_error_that_names_why(data: Path) -> None:
