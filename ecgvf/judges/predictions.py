@@ -27,16 +27,24 @@ def predict_each(
 ) -> list[Prediction | str]:
     """One prediction per image, in order, or why ``predict``, which asks ``judge``, fails on that image alone.
 
-    Raises ``DeviceFailed`` if no image is to blame: the GPU fails, or has no memory even for one image.
+    Raises ``DeviceFailed`` if no image is to blame: the GPU fails, or has no memory even for one image; ``JudgeError``
+    unless ``predict`` returns a prediction per image.
     """
     if not images:
         return []
     try:
-        return [*predict(images)]
+        predictions: list[Prediction | str] = [*predict(images)]
     except (OSError, ValueError, RuntimeError) as error:
         _check_device(judge, error, len(images))
         if len(images) == 1:
             return [first_line(error)]
+    else:
+        if len(predictions) != len(images):
+            raise JudgeError(
+                f"judge {judge.name} returned {len(predictions)} predictions for {len(images)} images: return one per "
+                "image"
+            )
+        return predictions
     # Not in the handler: the error holds the frames that raised it, and with them the batch in the GPU's memory.
     return [prediction for image in images for prediction in predict_each(judge, [image], predict)]
 
