@@ -91,7 +91,7 @@ def open_encoder(bounds: Bounds, device: str) -> "Encoder | None":
         return None
     from ecgvf.judges.clip import Encoder
 
-    return Encoder(bounds.clip, device)
+    return Encoder(bounds.clip, device, option="--clip")
 
 
 class OpenJudges:

@@ -432,9 +432,9 @@ def test_clip_is_opened_once_for_all_rounds(
     opened: list[str | None] = []
 
     class Counted(clip.Encoder):
-        def __init__(self, weights: str | None, device: str) -> None:
+        def __init__(self, weights: str | None, device: str, **options: str) -> None:
             opened.append(weights)
-            super().__init__(weights, device)
+            super().__init__(weights, device, **options)
 
     monkeypatch.setattr(clip, "Encoder", Counted)
     weights = str(random_clip.build(tmp_path / "clip"))

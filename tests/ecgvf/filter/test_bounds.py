@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ecgvf.core.errors import ModelError, SettingsError, StageMissing
+from ecgvf.core.errors import JudgeError, ModelError, SettingsError, StageMissing
 from ecgvf.core.png import encode
 from ecgvf.core.records import Acceptance, Box, Rendering
 from ecgvf.core.run import ConceptRun
@@ -111,6 +111,12 @@ def test_an_image_far_from_its_prompt_is_rejected(
         None if cosine >= floor else "off_prompt" for cosine in lowest
     ]
     assert min(lowest) < floor < max(lowest)
+
+
+def test_a_clip_model_that_is_not_there_is_named_with_its_option(run: ConceptRun) -> None:
+    write_images(run.store, run.concept, [(GREY, GREY)])
+    with pytest.raises(JudgeError, match="cannot load the CLIP model 'nosuch'.* name a folder with --clip"):
+        reasons(run, [], Bounds(clip_floor=-1, clip="nosuch"))
 
 
 def test_clip_scores_of_a_round_leave_the_current_ones(run: ConceptRun, tmp_path: Path) -> None:
