@@ -70,10 +70,7 @@ def predict_all(
 
 
 def _check_device(judge: Judge, error: Exception, images: int) -> None:
-    import torch  # takes seconds, and reviewing needs none
+    from ecgvf.core.device import is_device_error, lacks_memory  # PyTorch takes seconds, and reviewing needs none
 
-    from ecgvf.core.device import is_device_error
-
-    no_memory = isinstance(error, torch.OutOfMemoryError) and images == 1
-    if no_memory or is_device_error(error):
+    if is_device_error(error) or (images == 1 and lacks_memory(error)):
         raise DeviceFailed(f"the device of judge {judge.name} failed: {first_line(error)}") from error

@@ -115,7 +115,7 @@ def test_an_image_far_from_its_prompt_is_rejected(
 
 def test_a_clip_model_that_is_not_there_is_named_with_its_option(run: ConceptRun) -> None:
     write_images(run.store, run.concept, [(GREY, GREY)])
-    with pytest.raises(JudgeError, match="cannot load the CLIP model 'nosuch'.* name a folder with --clip"):
+    with pytest.raises(JudgeError, match=r"cannot load the CLIP model 'nosuch'.* name a folder with --clip"):
         reasons(run, [], Bounds(clip_floor=-1, clip="nosuch"))
 
 

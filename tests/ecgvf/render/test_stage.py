@@ -283,13 +283,15 @@ def test_a_failing_gpu_is_no_failure_of_its_images(
     assert run.sets(IMAGES)[0].shards() == []
 
 
-def limit_memory(images: int, patch: pytest.MonkeyPatch) -> None:
+def limit_memory(
+    images: int, patch: pytest.MonkeyPatch, kind: type[Exception] = torch.OutOfMemoryError, message: str = ""
+) -> None:
     """Raise what PyTorch raises for batches of more than ``images``."""
     render_images = batches.render_images
 
     def limited(janus: Any, prompts: list[str], *rest: Any, **options: Any) -> Any:
         if len(prompts) > images:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise kind(message)
         return render_images(janus, prompts, *rest, **options)
 
     patch.setattr(batches, "render_images", limited)
@@ -314,10 +316,18 @@ def test_out_of_memory_halves_the_batches_and_a_resumed_run_keeps_them(
     assert file_bytes(images) == file_bytes(expected)
 
 
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (torch.OutOfMemoryError, "CUDA out of memory"),
+        (torch.AcceleratorError, "CUDA error: out of memory"),
+        (RuntimeError, "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
 def test_out_of_memory_halves_the_batch_that_was_rendered(
-    run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch
+    run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch, kind: type[Exception], message: str
 ) -> None:
-    limit_memory(2, monkeypatch)
+    limit_memory(2, monkeypatch, kind, message)
     images = render_pairs(run, church_pairs(train=2, test=0), model, batch_size=64)
     assert images.circumstances["halved"] == [[0, 2]]
 
