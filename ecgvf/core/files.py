@@ -19,6 +19,9 @@ from ecgvf.core.errors import DiskFull, StoreCorrupt, StoreError
 
 JSON = dict[str, Any]
 
+_OBJECT_STORAGE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}
+"""Protocols of fsspec for storage that writes an object whole or not at all."""
+
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FREE_SOME = "free some, then run the same command again to resume"
 _UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR}
@@ -34,18 +37,21 @@ _SHOWN_CHARACTERS = 200
 def open_path(path: str | Path) -> Path:
     """A local path, ``~`` expanded, or a path on object storage for a URL such as ``s3://BUCKET/STORE`` (extra ``s3``).
 
-    The latter is a ``UPath``, which has the methods of ``Path``. Raises ``StoreError`` for a protocol whose library is
-    missing or unknown to fsspec, and for storage that cannot be read.
+    The latter is a ``UPath``, which has the methods of ``Path``. Raises ``StoreError`` for a protocol of other storage
+    or whose library is missing, and for storage that cannot be read.
     """
-    if "://" not in str(path):
-        return expanded(path)
+    protocol, separator, rest = str(path).partition("://")
+    if not separator or protocol == "file":
+        return expanded(rest or path)
+    if protocol not in _OBJECT_STORAGE:
+        raise StoreError(f"cannot open {path}: {protocol}:// is no object storage; use s3://BUCKET/FOLDER, or a folder")
     try:
         from upath import UPath
 
         # Without a cache of its listings: other machines write there, too.
         remote: Any = UPath(path, use_listings_cache=False)
         remote.fs  # noqa: B018 - raises if the protocol's library is missing
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
         raise StoreError(f"cannot open {path}: {error}; s3:// needs pip install 'ecgvf[s3]'") from error
     _check_readable(remote)
     opened: Path = remote
