@@ -89,10 +89,8 @@ def write_atomic(path: Path, data: bytes) -> None:
     and for a folder.
     """
     if is_remote(path):
-        try:
+        with _storage_errors(path):
             path.write_bytes(data)  # whole or not at all, once it returns
-        except Exception as error:  # each library of fsspec raises its own
-            raise StoreError(f"cannot write {path}: {error}; run the same command again to resume") from error
         return
     stream_atomic(path, lambda file: file.write(data))
 
@@ -130,8 +128,9 @@ def append_line(path: Path, line: bytes) -> None:
     storage the whole file is written again, which is safe for one writer at a time.
     """
     if is_remote(path):
-        before = path.read_bytes() if path.is_file() else b""
-        write_atomic(path, before + b"\n" + line + b"\n")
+        with _storage_errors(path):
+            before = path.read_bytes() if path.is_file() else b""
+            path.write_bytes(before + b"\n" + line + b"\n")
         return
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,6 +138,15 @@ def append_line(path: Path, line: bytes) -> None:
             file.write(b"\n" + line + b"\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+@contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    """Raise ``StoreError`` if writing to ``path`` on object storage fails."""
+    try:
+        yield
+    except Exception as error:  # each library of fsspec raises its own
+        raise StoreError(f"cannot write {path}: {error}; run the same command again to resume") from error
 
 
 @contextmanager

@@ -82,3 +82,14 @@ def test_a_file_url_is_a_local_path(tmp_path: Path) -> None:
 def test_storage_that_does_not_write_objects_whole_is_refused(url: str) -> None:
     with pytest.raises(StoreError, match=f"cannot open {url}: .* is no object storage; use s3://BUCKET/FOLDER"):
         open_path(url)
+
+
+def test_storage_that_cannot_be_read_before_a_line_is_appended_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def expired(_: Path) -> bytes:
+        raise RuntimeError("token expired")
+
+    path = open_path("memory://store/log.jsonl")
+    append_line(path, b"first")
+    monkeypatch.setattr(type(path), "read_bytes", expired)
+    with pytest.raises(StoreError, match=r"cannot write .*log.jsonl: token expired; run the same command again"):
+        append_line(path, b"second")
