@@ -130,7 +130,7 @@ def open_judge(concept: Concept, model: str, judge: str | Judge | None, options:
 
 @dataclass(frozen=True)
 class VerdictSetup:
-    """Opens the worker of one verdict set, and loads its judges: all workers of a run open before the first image."""
+    """Opens the worker of one verdict set, its judges loaded: the first opens before anything is rendered."""
 
     opened: OpenJudges
     retained_concepts: Mapping[str, str]
