@@ -145,14 +145,14 @@ class ShardSet:
         recorded = self.begin(circumstances or {})
         total, due = sum(map(len, shards)), sum(len(shards[index]) for index in missing)
         with console.progress(description, total, total - due) as bar:
-            for index in missing:
+            while missing:
+                index = missing[0]
                 table = work(shards[index], recorded, bar.advance)
-                # Before the first shard another process may have recorded its own.
-                while recorded != (latest := self.circumstances):
+                if recorded == (latest := self.circumstances):
+                    self.write_shard(missing.pop(0), table)
+                else:  # before the first shard another process may have recorded its own
                     recorded = latest
                     bar.advance(-len(shards[index]))
-                    table = work(shards[index], recorded, bar.advance)
-                self.write_shard(index, table)
         return due
 
     def announce(self) -> None:
