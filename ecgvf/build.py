@@ -23,6 +23,7 @@ from ecgvf.filter.bounds import Bounds
 from ecgvf.filter.stage import filter_images, open_encoder, open_judge
 from ecgvf.judges.factory import JudgeOptions
 from ecgvf.judges.judge import Judge
+from ecgvf.judges.predictions import load as load_judge
 from ecgvf.merge_rounds import merge_rounds
 from ecgvf.pairs.default_counts import ACCEPTED_PAIRS, ROUNDS, TEST_PROMPTS, VALIDATION_PROMPTS, check_count
 from ecgvf.pairs.generation_plan import split_evenly
@@ -141,6 +142,7 @@ def build(
     # Before anything is paid, so that a wrong name or a missing file costs nothing.
     check_renderer(run.concept, model, batch_size)
     judge = open_judge(run.concept, model, judge, options or JudgeOptions(), device)
+    load_judge(judge)
     encoder = open_encoder(bounds or Bounds(), device)
     janus = load(model, device=device, dtype=dtype)
     rendering = RenderOptions(model=janus, guidance=guidance, batch_size=batch_size, seed=seed)

@@ -81,7 +81,7 @@ def _merge_sets(sets: Sequence[StageSet], pairs: StageSet) -> StageSet:
         settings["parts"] = [_merge_sets(member, pairs).fingerprint for member in members]
     merged = run.stage_set(stage, settings)
     if not merged.finished:
-        merged.record_circumstances(**first.circumstances)
+        merged.record_circumstances(**next((each.circumstances for each in sets if each.shards()), {}))
         for index, table in enumerate(table for stage_set in sets for table in stage_set.tables()):
             if not merged.done(index):
                 merged.write_shard(index, table)

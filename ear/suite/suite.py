@@ -46,8 +46,8 @@ from ecgvf.janus import JanusModel, load
 from ecgvf.janus.loading import fingerprint as model_fingerprint
 from ecgvf.judges import JudgeOptions, create_judge
 from ecgvf.judges.factory import RETAINED_JUDGE, weights_by_judge
-from ecgvf.judges.judge import settings as judge_settings
 from ecgvf.judges.nano import nano_weights
+from ecgvf.judges.predictions import load as load_judge
 from ecgvf.pairs import captions
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.default_counts import PROMPTS_PER_CALL
@@ -178,13 +178,13 @@ class Suite:
             )
 
     def _check_judges(self, erased: Iterable[Concept]) -> None:
-        """Open the judges of ``erased`` and of retained concepts."""
+        """Load the judges of ``erased`` and of retained concepts."""
         for concept in erased:
             options = JudgeOptions(weights=self.spec.judge_weights(concept))
-            open_judge(concept, self.spec.model, None, options, "cpu")  # the cells need the GPU
+            load_judge(open_judge(concept, self.spec.model, None, options, "cpu"))  # the cells need the GPU
         if self.spec.model != NANO:
             options = JudgeOptions(weights=self.spec.weights.get(RETAINED_JUDGE))
-            judge_settings(create_judge(None, None, RETAINED_JUDGE, options, "cpu"))
+            load_judge(create_judge(None, None, RETAINED_JUDGE, options, "cpu"))
 
     @cached_property
     def model(self) -> JanusModel:

@@ -33,9 +33,10 @@ class Dataset:
     """How their image tokens were sampled."""
     run_seed: int
     judge: str
-    """Name of the judge that filtered. Evaluation uses another."""
+    """Name of the judge that filtered. Evaluation uses another for the things of nano's world; photographs, styles and
+    nudity are measured by this one (``ear.evaluation.judges.open_judges``)."""
     judge_options: Mapping[str, Any]
-    """Its options that differ from the defaults (``JudgeOptions.recorded``)."""
+    """What creates it again, as ``JudgeOptions.recorded`` gives it; empty for a judge that is not of this package."""
     fingerprint: str
     train: tuple[AcceptedRecord, ...]
     validation: tuple[AcceptedRecord, ...]

@@ -11,6 +11,7 @@ from ecgvf.core.console import counted
 from ecgvf.core.errors import DeviceFailed, SettingsError, first_line
 
 _FAILURES = re.compile(r"(CUDA|HIP|cuDNN|NCCL) (driver )?error|device-side assert|(CUBLAS|CUDNN)_STATUS_")
+_NO_MEMORY = re.compile(r"CUDA error: out of memory|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED")
 
 
 def resolve_device(device: str) -> torch.device:
@@ -38,32 +39,39 @@ def resolve_device(device: str) -> torch.device:
     return torch_device
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether a GPU's memory was too small: PyTorch's own error, or that of a library which allocates memory itself."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
+
+
 def is_device_error(error: BaseException) -> bool:
     """Whether a GPU failed, which then fails at everything; not if only its memory was too small.
 
     PyTorch has a class for such errors since 2.8. In older versions, and from cuBLAS and cuDNN, the message alone tells
     them from other errors.
     """
-    if not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError):
+    if not isinstance(error, RuntimeError) or lacks_memory(error):
         return False
     kind: type[Exception] | None = getattr(torch, "AcceleratorError", None)
     return (kind is not None and isinstance(error, kind)) or _FAILURES.search(str(error)) is not None
 
 
 @contextmanager
-def device_errors(device: torch.device, task: str, options: Sequence[str] = ()) -> Iterator[None]:
+def device_errors(device: torch.device | str, task: str, options: Sequence[str] = ()) -> Iterator[None]:
     """Raise ``SettingsError`` if the memory of ``device`` runs out in the block, and ``DeviceFailed`` if it fails.
 
-    ``task``, a verb, and ``options``, which would take less memory, are for the message.
+    ``device``, its name, ``task``, a verb, and ``options``, which would take less memory, are for the message.
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        advice = ", ".join([*options, "a smaller model"])
-        raise SettingsError(
-            f"{device} does not have enough memory to {task}: use {advice} or another --device"
-        ) from error
     except RuntimeError as error:
+        if lacks_memory(error):
+            advice = ", ".join([*options, "a smaller model"])
+            raise SettingsError(
+                f"{device} does not have enough memory to {task}: use {advice} or another --device"
+            ) from error
         if not is_device_error(error):
             raise
         raise DeviceFailed(f"{device} failed: {first_line(error)}") from error

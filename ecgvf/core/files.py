@@ -19,6 +19,9 @@ from ecgvf.core.errors import DiskFull, StoreCorrupt, StoreError
 
 JSON = dict[str, Any]
 
+_OBJECT_STORAGE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}
+"""Protocols of fsspec for storage that writes an object whole or not at all."""
+
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FREE_SOME = "free some, then run the same command again to resume"
 _UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR}
@@ -34,18 +37,21 @@ _SHOWN_CHARACTERS = 200
 def open_path(path: str | Path) -> Path:
     """A local path, ``~`` expanded, or a path on object storage for a URL such as ``s3://BUCKET/STORE`` (extra ``s3``).
 
-    The latter is a ``UPath``, which has the methods of ``Path``. Raises ``StoreError`` for a protocol whose library is
-    missing or unknown to fsspec, and for storage that cannot be read.
+    The latter is a ``UPath``, which has the methods of ``Path``. Raises ``StoreError`` for a protocol of other storage
+    or whose library is missing, and for storage that cannot be read.
     """
-    if "://" not in str(path):
-        return expanded(path)
+    protocol, separator, rest = str(path).partition("://")
+    if not separator or protocol == "file":
+        return expanded(rest or path)
+    if protocol not in _OBJECT_STORAGE:
+        raise StoreError(f"cannot open {path}: {protocol}:// is no object storage; use s3://BUCKET/FOLDER, or a folder")
     try:
         from upath import UPath
 
         # Without a cache of its listings: other machines write there, too.
         remote: Any = UPath(path, use_listings_cache=False)
         remote.fs  # noqa: B018 - raises if the protocol's library is missing
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
         raise StoreError(f"cannot open {path}: {error}; s3:// needs pip install 'ecgvf[s3]'") from error
     _check_readable(remote)
     opened: Path = remote
@@ -83,10 +89,8 @@ def write_atomic(path: Path, data: bytes) -> None:
     and for a folder.
     """
     if is_remote(path):
-        try:
+        with _storage_errors(path):
             path.write_bytes(data)  # whole or not at all, once it returns
-        except Exception as error:  # each library of fsspec raises its own
-            raise StoreError(f"cannot write {path}: {error}; run the same command again to resume") from error
         return
     stream_atomic(path, lambda file: file.write(data))
 
@@ -124,8 +128,9 @@ def append_line(path: Path, line: bytes) -> None:
     storage the whole file is written again, which is safe for one writer at a time.
     """
     if is_remote(path):
-        before = path.read_bytes() if path.is_file() else b""
-        write_atomic(path, before + b"\n" + line + b"\n")
+        with _storage_errors(path):
+            before = path.read_bytes() if path.is_file() else b""
+            path.write_bytes(before + b"\n" + line + b"\n")
         return
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,6 +138,15 @@ def append_line(path: Path, line: bytes) -> None:
             file.write(b"\n" + line + b"\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+@contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    """Raise ``StoreError`` if writing to ``path`` on object storage fails."""
+    try:
+        yield
+    except Exception as error:  # each library of fsspec raises its own
+        raise StoreError(f"cannot write {path}: {error}; run the same command again to resume") from error
 
 
 @contextmanager

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 import ecgvf
 from ecgvf.core import console, jsonl
-from ecgvf.core.errors import StageMissing, StoreCorrupt
+from ecgvf.core.errors import SettingsError, StageMissing, StoreCorrupt
 from ecgvf.core.files import JSON, append_line, canonical_json, content_hash, pretty_json, read_json, write_atomic
 from ecgvf.core.parquet import parquet_bytes
 from ecgvf.core.records import R, from_table
@@ -35,6 +35,9 @@ T = TypeVar("T")
 
 Advance = Callable[[int], None]
 """A callback of the number of tasks done since its last call."""
+
+Summary = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+"""Facts about a finished set, or a function that finds them."""
 
 _PACKAGES = ("torch", "torchvision", "transformers", "numpy", "pyarrow", "pillow")
 
@@ -142,14 +145,14 @@ class ShardSet:
         recorded = self.begin(circumstances or {})
         total, due = sum(map(len, shards)), sum(len(shards[index]) for index in missing)
         with console.progress(description, total, total - due) as bar:
-            for index in missing:
+            while missing:
+                index = missing[0]
                 table = work(shards[index], recorded, bar.advance)
-                # Before the first shard another process may have recorded its own.
-                while recorded != (latest := self.circumstances):
+                if recorded == (latest := self.circumstances):
+                    self.write_shard(missing.pop(0), table)
+                else:  # before the first shard another process may have recorded its own
                     recorded = latest
                     bar.advance(-len(shards[index]))
-                    table = work(shards[index], recorded, bar.advance)
-                self.write_shard(index, table)
         return due
 
     def announce(self) -> None:
@@ -160,10 +163,17 @@ class ShardSet:
         return [] if self.finished else [index for index in range(count) if not self.done(index)]
 
     def begin(self, circumstances: Mapping[str, Any]) -> JSON:
-        """Announce the set if it has no shards yet; then ``record_circumstances``."""
+        """Announce the set if it has no shards yet; then ``record_circumstances``.
+
+        Raises ``SettingsError`` if its shards were made on another kind of device.
+        """
         if not self.shards():
             self.announce()
-        return self.record_circumstances(**circumstances)
+        recorded = self.record_circumstances(**circumstances)
+        begun, device = recorded.get("device"), circumstances.get("device")
+        if begun is not None and device is not None and begun != device:
+            raise SettingsError(f"{self.path} was begun on {begun}: finish it with --device {begun}, or delete it")
+        return recorded
 
     def halve_batches(self, tried: int) -> JSON:
         """Record that the missing shards are made in batches of half of ``tried``; return the new circumstances.
@@ -223,8 +233,11 @@ class ShardSet:
         self._lap = now
         write_atomic(self.shard(index), data)
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Check every shard and write the manifest; a finished set is left as it is."""
+    def finish(self, summary: Summary) -> None:
+        """Check every shard and write the manifest; a finished set is left as it is.
+
+        A function makes its ``summary`` of checked shards. Raises ``StoreCorrupt``.
+        """
         if not self.finished:
             self._write_header({})
             files, rows = {}, 0
@@ -243,7 +256,7 @@ class ShardSet:
                 "seconds": round(self.seconds, 3),
                 "rows": rows,
                 "files": files,
-                "summary": dict(summary),
+                "summary": dict(summary() if callable(summary) else summary),
             }
             for temporary in self.path.glob("*.tmp"):
                 temporary.unlink(missing_ok=True)
@@ -287,17 +300,11 @@ class ShardSet:
         return pq.ParquetFile(pa.BufferReader(data)).read(columns=columns, use_threads=False)
 
     def read_column(self, name: str) -> list[Any]:
-        """The values of one column, in order. The rest of the shards is not read, so that they are not checked.
-
-        Raises ``StoreCorrupt`` naming a file that is no Parquet file.
-        """
+        """The values of one column, in order. The rest of the shards is not read: they must have been checked."""
         values: list[Any] = []
         for file in self.shards():
-            try:
-                with file.open("rb") as stream:
-                    values += pq.ParquetFile(stream).read([name], use_threads=False)[name].to_pylist()
-            except pa.ArrowException as error:
-                raise self._changed(file) from error
+            with file.open("rb") as stream:
+                values += pq.ParquetFile(stream).read([name], use_threads=False)[name].to_pylist()
         return values
 
     def read(self) -> pa.Table:

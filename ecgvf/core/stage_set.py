@@ -14,7 +14,7 @@ from ecgvf.core.changes import changes
 from ecgvf.core.errors import StageMissing, StoreCorrupt
 from ecgvf.core.files import JSON, read_json, write_atomic
 from ecgvf.core.records import SPLITS
-from ecgvf.core.shard_set import ShardSet, fingerprint
+from ecgvf.core.shard_set import ShardSet, Summary, fingerprint
 
 if TYPE_CHECKING:
     from ecgvf.core.run import ConceptRun
@@ -95,7 +95,7 @@ class StageSet(ShardSet):
         """The set of the earlier ``stage`` from which this one was made."""
         return self.run.open(stage, self.settings[stage.name])
 
-    def finish(self, summary: Mapping[str, Any], *, current: bool = True) -> None:
+    def finish(self, summary: Summary, *, current: bool = True) -> None:
         """Check every shard, write the manifest and make this the current set. A finished set only becomes current.
 
         ``current`` False leaves the current set as it is.

@@ -112,9 +112,10 @@ class _ProcessGroup:
         self._environments, self._setups = environments, setups
         self._processes: dict[int, tuple[subprocess.Popen[bytes], Connection[Any, Any]]] = {}
         self._idle: list[int] = []
+        self._failed: set[int] = set()
 
     def start(self, count: int) -> None:
-        free = [number for number in range(self.max_workers) if number not in self._processes]
+        free = [n for n in range(len(self._environments)) if n not in self._processes and n not in self._failed]
         for number in free[: max(0, count - len(self._processes))]:
             ours, theirs = Pipe()
             inherited = {name: value for name, value in os.environ.items() if name != "LOCAL_RANK"}
@@ -150,6 +151,9 @@ class _ProcessGroup:
             return number, WorkerDied(self._end(number))
         if isinstance(answer, DeviceFailed):
             self._end(number)
+            if self.max_workers > 1:  # its GPU may fail at every shard: the others do its work
+                self._failed.add(number)
+                self.max_workers -= 1
             return number, WorkerDied(str(answer))
         self._idle.append(number)
         return number, answer

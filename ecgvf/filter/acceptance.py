@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ecgvf.core.files import JSON
 from ecgvf.core.png import decode
 from ecgvf.core.records import Acceptance, PromptPair, Reason, Role, Split, Verdict, from_table, to_table
 from ecgvf.core.run import ConceptRun
@@ -18,6 +19,7 @@ from ecgvf.filter.accept import RULE, accept_record
 from ecgvf.filter.bounds import change
 from ecgvf.filter.clip_score import CLIP_SCORES, ClipScore
 from ecgvf.judges.ensemble import label_prefix, near_miss
+from ecgvf.judges.factory import options_of
 from ecgvf.judges.judge import Criterion
 from ecgvf.pairs.splits import SPLIT_COUNTS, counts_text
 
@@ -129,9 +131,20 @@ def criterion_of(verdicts: StageSet) -> Criterion:
 
 def criteria_of(verdicts: StageSet) -> dict[str, Criterion]:
     """``ensemble.criteria`` of a verdict set's judge."""
-    members = [verdicts.run.open(VERDICTS, part) for part in verdicts.settings.get("parts", [])]
-    by_prefix = {label_prefix(member.settings["judge"]): criterion_of(member) for member in members}
+    by_prefix = {label_prefix(name): criterion for name, criterion in _members(verdicts).items()}
     return by_prefix or {"": criterion_of(verdicts)}
+
+
+def judge_options(verdicts: StageSet) -> JSON:
+    """The options that create a verdict set's judge again (``JudgeOptions.recorded``), but for its weights."""
+    criteria = _members(verdicts) or {verdicts.settings["judge"]: criterion_of(verdicts)}
+    return options_of(criteria, verdicts.settings.get("combine", "all")).recorded()
+
+
+def _members(verdicts: StageSet) -> dict[str, Criterion]:
+    """The judges of an ensemble; empty for a single judge."""
+    members = [verdicts.run.open(VERDICTS, part) for part in verdicts.settings.get("parts", [])]
+    return {member.settings["judge"]: criterion_of(member) for member in members}
 
 
 def _write(images: StageSet, verdicts: StageSet, settings: Mapping[str, Any], *, current: bool = True) -> FilterResult:

@@ -34,9 +34,10 @@ class ClipScore(Record):
 
 def measure_clip_scores(images: StageSet, encoder: "Encoder", *, current: bool = True) -> StageSet:
     """The finished set of a ``ClipScore`` per image; it resumes where it was interrupted. It becomes current if
-    ``current``."""
+    ``current``. Raises as ``device_errors`` does."""
     import torch  # takes seconds, and reviewing needs none
 
+    from ecgvf.core.device import device_errors
     from ecgvf.janus import num_threads
 
     scores = images.run.stage_set(CLIP_SCORES, {"pictures": images.fingerprint, "clip_hash": encoder.weights_hash})
@@ -53,7 +54,7 @@ def measure_clip_scores(images: StageSet, encoder: "Encoder", *, current: bool =
             for rendering in from_table(Rendering, images.read_shard(index))
             if rendering.failure is None
         ]
-        with num_threads(recorded["threads"]):
+        with num_threads(recorded["threads"]), device_errors(encoder.device, "measure CLIP scores"):
             cosines = _cosines(
                 encoder,
                 [rendering.image for rendering in renderings],

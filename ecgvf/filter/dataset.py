@@ -9,7 +9,7 @@ from ecgvf.core.records import Acceptance, PromptPair, Rendering, Role
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.sampling import Sampling
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS, StageSet
-from ecgvf.filter.acceptance import current_acceptance
+from ecgvf.filter.acceptance import current_acceptance, judge_options
 
 
 def dataset_acceptance(run: ConceptRun, set_id: str | None = None) -> StageSet:
@@ -52,7 +52,7 @@ def load_dataset(
         sampling=Sampling(**rendered["sampling"]),
         run_seed=rendered["seed"],
         judge=verdicts.settings["judge"],
-        judge_options=verdicts.circumstances.get("options", {}),
+        judge_options=judge_options(verdicts),
         fingerprint=acceptance.fingerprint + ("-unfiltered" if unfiltered else ""),
         train=tuple(record for record in records if record.pair.split == "train"),
         validation=tuple(record for record in records if record.pair.split == "validation"),

@@ -10,7 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ecgvf.core import console
+from ecgvf.core.changes import changes
 from ecgvf.core.concepts import Concept
+from ecgvf.core.errors import ModelError
+from ecgvf.core.files import JSON
 from ecgvf.core.pytorch import import_pytorch
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, VERDICTS, StageSet
@@ -24,6 +27,7 @@ from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.factory import RETAINED_JUDGE, JudgeOptions, create_judge, weights_by_judge
 from ecgvf.judges.judge import Judge
 from ecgvf.judges.judge import settings as judge_settings
+from ecgvf.judges.predictions import load
 from ecgvf.judges.retained import RetainedJudges
 from ecgvf.world.domain import in_nano_world
 
@@ -87,7 +91,7 @@ def open_encoder(bounds: Bounds, device: str) -> "Encoder | None":
         return None
     from ecgvf.judges.clip import Encoder
 
-    return Encoder(bounds.clip, device)
+    return Encoder(bounds.clip, device, option="--clip")
 
 
 class OpenJudges:
@@ -101,7 +105,6 @@ class OpenJudges:
         self, concept: Concept, model: str, judge: str | Judge | None, options: JudgeOptions, device: str
     ) -> None:
         self._arguments = (concept, model, judge, options, device)
-        self.options = options
         self.judge = open_judge(concept, model, judge, options, device)
         photographs = not in_nano_world(model, self.judge.name)
         weights = weights_by_judge(options.weights).get(RETAINED_JUDGE)
@@ -114,17 +117,20 @@ class OpenJudges:
 def open_judge(concept: Concept, model: str, judge: str | Judge | None, options: JudgeOptions, device: str) -> Judge:
     """The judge called ``judge`` (None: the default, see ``create_judge``), or ``judge`` itself if it is one.
 
-    Raises ``JudgeError`` also if its weights are missing.
+    Raises ``JudgeError`` also if its weights are missing, and as ``device_errors`` does.
     """
     if judge is None or isinstance(judge, str):
-        judge = create_judge(concept, model, judge, options, device)
+        from ecgvf.core.device import device_errors
+
+        with device_errors("the device of the judge", "load it"):
+            judge = create_judge(concept, model, judge, options, device)
     judge_settings(judge)  # hashes the weights, which must be there
     return judge
 
 
 @dataclass(frozen=True)
 class VerdictSetup:
-    """Opens the worker of one verdict set."""
+    """Opens the worker of one verdict set, its judges loaded: the first opens before anything is rendered."""
 
     opened: OpenJudges
     retained_concepts: Mapping[str, str]
@@ -137,6 +143,10 @@ class VerdictSetup:
         judge = self.opened.judge
         if self.member is not None and isinstance(judge, Ensemble):
             judge = judge.judges[self.member]
+        retained = map(self.opened.retained.of, sorted(set(self.retained_concepts.values())))
+        judges = [*([] if isinstance(judge, Ensemble) else [judge]), *filter(None, retained)]
+        for each in {id(each): each for each in judges}.values():
+            load(each)
         yield VerdictWorker(judge, self.opened.retained, self.retained_concepts)
 
 
@@ -172,28 +182,58 @@ def _render_and_judge(
         plans.append(rendering.fill_plan(images, pairs))
     shards = len(plans[0].sizes) if plans else len(images.shards())
     sets = _verdict_sets(images, opened, _retained_concepts(pairs))
-    pool.fill(*plans, *_plans(images, shards, sets, opened))
+    pool.fill(*plans, *_plans(images, shards, sets))
     if plans:
         from ecgvf.render import finish_images
 
         finish_images(images, current=current)
     for verdicts in sets:
-        verdicts.finish({} if verdicts.finished else _summary(verdicts), current=current and verdicts is sets[-1])
+        verdicts.finish(partial(_summary, verdicts), current=current and verdicts is sets[-1])
     return images, sets[-1]
 
 
 def _judge_further_seeds(
     images: StageSet, pairs: StageSet, rendering: "RenderOptions", seeds: int, opened: OpenJudges, pool: Pool
 ) -> Iterator[StageSet]:
-    """The verdicts on the images of each of the ``seeds`` seeds after that of ``images``, which ``rendering`` made."""
+    """The verdicts on the images of each of the ``seeds`` seeds after that of ``images``, which ``rendering`` made.
+
+    Raises ``ModelError`` if images are missing, and the model is another now.
+    """
     from ecgvf.render import image_facts
 
-    batch_size = images.circumstances["batch_size"] if seeds else None
+    batch_size = images.circumstances.get("batch_size")  # an empty set has none
     for offset in range(1, seeds + 1):
         further = replace(rendering, further_seed=rendering.further_seed + offset, batch_size=batch_size)
         # A finished set needs no model to be found.
-        known = further.image_set(images.run, pairs, image_facts(images))
+        known = _merged(further.image_set(images.run, pairs, image_facts(images)))
+        if not known.finished:
+            _check_same_model(images, pool.describe(IMAGES.name).facts)
         yield _render_and_judge(pairs, known if known.finished else None, further, opened, pool, current=False)[1]
+
+
+def _merged(images: StageSet) -> StageSet:
+    """The finished set of these settings that a build has merged from its rounds; ``images`` if there is none."""
+    if images.finished or "gathered" not in images.source(PAIRS).settings:
+        return images
+    for each in images.run.sets(IMAGES):
+        settings = {key: value for key, value in each.settings.items() if key != "gathered"}
+        if each.finished and settings == images.settings:
+            return each
+    return images
+
+
+def _check_same_model(images: StageSet, facts: JSON) -> None:
+    """Raise ``ModelError`` unless workers with ``facts`` render as those of ``images`` did."""
+    from ecgvf.render import image_facts
+
+    rendered = image_facts(images)
+    differences = changes(rendered, {name: facts[name] for name in rendered})
+    if differences:
+        listed = ", ".join(f"{key}: {was} → {is_now}" for key, was, is_now in differences)
+        raise ModelError(
+            f"{rendered['name']} is not the model that rendered the images of the first seed ({listed}): restore it, "
+            "or run `ecgvf render` again"
+        )
 
 
 # Each member of an ensemble has a verdict set of its own, before the set of the judge itself
@@ -228,21 +268,19 @@ def _verdict_sets(images: StageSet, opened: OpenJudges, retained_concepts: Mappi
     return [*sets, run.stage_set(VERDICTS, settings)]
 
 
-def _plans(images: StageSet, shards: int, sets: Sequence[StageSet], opened: OpenJudges) -> Iterator[FillPlan]:
+def _plans(images: StageSet, shards: int, sets: Sequence[StageSet]) -> Iterator[FillPlan]:
     *members, verdicts = sets
-    # The options are recorded with the verdicts, so that the same judge can be created again.
-    to_fill: list[tuple[int | None, StageSet, tuple[StageSet, ...], JudgeOptions]] = [
-        *((number, member, (images,), JudgeOptions()) for number, member in enumerate(members)),
-        (None, verdicts, (images, *members), opened.options),
+    to_fill: list[tuple[int | None, StageSet, tuple[StageSet, ...]]] = [
+        *((number, member, (images,)) for number, member in enumerate(members)),
+        (None, verdicts, (images, *members)),
     ]
-    for member, shard_set, inputs, options in to_fill:
+    for member, shard_set, inputs in to_fill:
         yield FillPlan(
             setup=_setup_name(member),
             shard_set=shard_set,
             tasks=partial(_read_shards, inputs),
             sizes=[1] * shards,
             description=f"verdicts of {shard_set.settings['judge']}",
-            circumstances={"options": options.recorded()},
             after=inputs,
         )
 

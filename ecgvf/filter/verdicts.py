@@ -66,7 +66,7 @@ class VerdictWorker:
 def judge_renderings(judge: Judge, renderings: Sequence[Rendering]) -> list[Verdict]:
     """One verdict per rendering that has an image, in order; it has a ``failure`` if the judge fails on the image.
 
-    Raises ``DeviceFailed``.
+    Raises as ``predict_each`` does.
     """
     rendered = [rendering for rendering in renderings if rendering.failure is None]
     return _verdicts(judge, rendered, predict_each(judge, rendered, lambda batch: judge.predict(_pixels(batch))))
@@ -78,7 +78,7 @@ def judge_retained(
     """Whether each image of the retain split shows the concept that its record retains, in the order of the renderings.
 
     ``retained_concepts`` maps record ids to these concepts. A verdict has a ``failure`` if no judge has a label for the
-    concept, or if the judge fails. Raises ``DeviceFailed``.
+    concept, or if the judge fails. Raises as ``predict_each`` does.
     """
     rendered = [each for each in renderings if each.record_id in retained_concepts and each.failure is None]
     by_judge: dict[Classifier | None, list[Rendering]] = {}

@@ -14,7 +14,7 @@ from transformers import JanusConfig, JanusForConditionalGeneration, JanusProces
 from transformers.utils import logging as transformers_logging
 
 from ecgvf.core.allocator import keep_freed_memory
-from ecgvf.core.device import resolve_device
+from ecgvf.core.device import device_errors, resolve_device
 from ecgvf.core.errors import ModelError, first_line
 from ecgvf.core.files import expanded, is_folder, read_json
 from ecgvf.core.hub import hub_errors
@@ -43,11 +43,17 @@ def load(
     or "auto": float32 on a CPU, whatever the file contains; on a GPU bfloat16 if its hardware has it, else float16.
     ``raw_control_tokens``: obey control tokens inside a prompt instead of reading them as text.
 
-    Raises ``SettingsError`` for an unknown device, ``ModelError`` for an unknown name or dtype and for a checkpoint
-    that is not Janus in the layout of transformers, lacks weights, has them in other files than safetensors, or does
-    not fit in the GPU's memory, ``HubError`` if the model cannot be downloaded.
+    Raises ``SettingsError`` for an unknown device and for a checkpoint that does not fit in the GPU's memory,
+    ``ModelError`` for an unknown name or dtype and for a checkpoint that is not Janus in the layout of transformers,
+    lacks weights, or has them in other files than safetensors, ``HubError`` if the model cannot be downloaded,
+    ``DeviceFailed`` if the GPU fails.
     """
     torch_device = resolve_device(device)
+    with device_errors(torch_device, f"load {name_or_path}"):
+        return _load(name_or_path, torch_device, dtype, raw_control_tokens)
+
+
+def _load(name_or_path: str, torch_device: torch.device, dtype: str, raw_control_tokens: bool) -> JanusModel:
     if torch_device.type == "cuda" and torch_device.index is not None:  # which resolve_dtype asks
         torch.cuda.set_device(torch_device)
     torch_dtype = resolve_dtype(dtype, torch_device)
@@ -70,15 +76,9 @@ def load(
         raise ModelError(
             f"{folder} lacks weights ({', '.join(missing[:3])}), which would be random: is the folder complete?"
         )
-    try:
-        model = model.eval().requires_grad_(False).to(torch_device)
-        join_projections(model.model.language_model)
-        model.model.vqmodel.decoder.to(memory_format=torch.channels_last)  # the faster layout for convolutions
-    except torch.OutOfMemoryError as error:
-        raise ModelError(
-            f"{torch_device} does not have enough memory for the weights of {name_or_path}: use a smaller model, or "
-            "another --device"
-        ) from error
+    model = model.eval().requires_grad_(False).to(torch_device)
+    join_projections(model.model.language_model)
+    model.model.vqmodel.decoder.to(memory_format=torch.channels_last)  # the faster layout for convolutions
     return JanusModel(absolute_name(name_or_path), folder, model, processor, raw_control_tokens)
 
 

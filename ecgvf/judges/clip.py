@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch.nn.functional import normalize
 from transformers import AutoProcessor, CLIPModel
 
-from ecgvf.core.device import resolve_device
+from ecgvf.core.device import device_errors, resolve_device
 from ecgvf.core.errors import JudgeError, first_line
 from ecgvf.core.files import JSON
 from ecgvf.core.hub import offline_if_unreachable
@@ -35,7 +35,7 @@ class Encoder:
     """A CLIP model that encodes images and texts as unit vectors.
 
     ``source`` is a folder or a Hub id; None: OpenAI's ViT-B/32. ``option`` is what names one, for messages. Raises
-    ``JudgeError`` if it cannot be loaded or lacks weights.
+    ``JudgeError`` if it cannot be loaded or lacks weights, and as ``device_errors`` does.
     """
 
     def __init__(self, source: str | None = None, device: str = "cpu", *, option: str = "--weights") -> None:
@@ -61,7 +61,8 @@ class Encoder:
                 f"another with {option}"
             )
         self.device = resolve_device(device)
-        self._model = model.eval().to(self.device)
+        with device_errors(self.device, f"load the CLIP model {source!r}"):
+            self._model = model.eval().to(self.device)
 
     @cached_property
     def weights_hash(self) -> str:

@@ -4,6 +4,7 @@ To add a judge: write a module with a class that implements ``judge.Judge`` (a `
 labels), name it in ``NAMES`` and in the help of ``--judge`` (``commands/options.py``), and create it in ``_create``.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, cast, get_args
@@ -108,6 +109,27 @@ def default_judge(concept: Concept | None, model: str | None) -> str:
     if model == NANO:
         return "nano-style" if concept.kind == "style" else "nano-object-a"
     return _DEFAULT[concept.kind]
+
+
+def options_of(criteria: Mapping[str, Criterion], combine: str = "all") -> JudgeOptions:
+    """The options with which ``create_judge`` creates judges of these criteria (name → criterion) again, but for their
+    weights. The defaults if a judge is not of this package."""
+    if not all(map(is_judge, criteria)):
+        return JudgeOptions()
+    clip = criteria.get("clip")
+    others = [criterion for name, criterion in criteria.items() if name != "clip"]
+    labels = next((criterion.accepted for criterion in others if criterion.label_set == "given"), None)
+    top_k = {criterion.top_k for criterion in others if criterion.top_k is not None}
+    only = next(iter(criteria.values())) if len(criteria) == 1 else None
+    return JudgeOptions(
+        labels=labels,
+        label_set=only.label_set if only and only is not clip and labels is None else None,
+        top_k=top_k.pop() if len(top_k) == 1 else None,  # several are the judges' defaults
+        threshold=only.threshold if only else None,
+        text=clip.accepted if clip and clip.label_set == "given" else None,
+        contrast=clip.against if clip else None,
+        combine=combine,
+    )
 
 
 def is_judge(name: str) -> bool:

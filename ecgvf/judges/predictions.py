@@ -7,9 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgvf.core.errors import DeviceFailed, JudgeError, first_line
+from ecgvf.judges.factory import is_judge
 from ecgvf.judges.judge import Judge, Prediction
 
 T = TypeVar("T")
+
+
+def load(judge: Judge) -> None:
+    """Load the weights of a judge of this package, which some read only for their first image.
+
+    Raises ``JudgeError`` if they are missing or unusable, and ``DeviceFailed`` as ``predict_each`` does.
+    """
+    if all(map(is_judge, judge.name.split("+"))):
+        predict_each(judge, [np.zeros((64, 64, 3), np.uint8)], lambda images: judge.predict(np.stack(images)))
 
 
 def predict_each(
@@ -17,16 +27,24 @@ def predict_each(
 ) -> list[Prediction | str]:
     """One prediction per image, in order, or why ``predict``, which asks ``judge``, fails on that image alone.
 
-    Raises ``DeviceFailed`` if no image is to blame: the GPU fails, or has no memory even for one image.
+    Raises ``DeviceFailed`` if no image is to blame: the GPU fails, or has no memory even for one image; ``JudgeError``
+    unless ``predict`` returns a prediction per image.
     """
     if not images:
         return []
     try:
-        return [*predict(images)]
+        predictions: list[Prediction | str] = [*predict(images)]
     except (OSError, ValueError, RuntimeError) as error:
         _check_device(judge, error, len(images))
         if len(images) == 1:
             return [first_line(error)]
+    else:
+        if len(predictions) != len(images):
+            raise JudgeError(
+                f"judge {judge.name} returned {len(predictions)} predictions for {len(images)} images: return one per "
+                "image"
+            )
+        return predictions
     # Not in the handler: the error holds the frames that raised it, and with them the batch in the GPU's memory.
     return [prediction for image in images for prediction in predict_each(judge, [image], predict)]
 
@@ -52,10 +70,7 @@ def predict_all(
 
 
 def _check_device(judge: Judge, error: Exception, images: int) -> None:
-    import torch  # takes seconds, and reviewing needs none
+    from ecgvf.core.device import is_device_error, lacks_memory  # PyTorch takes seconds, and reviewing needs none
 
-    from ecgvf.core.device import is_device_error
-
-    no_memory = isinstance(error, torch.OutOfMemoryError) and images == 1
-    if no_memory or is_device_error(error):
+    if is_device_error(error) or (images == 1 and lacks_memory(error)):
         raise DeviceFailed(f"the device of judge {judge.name} failed: {first_line(error)}") from error

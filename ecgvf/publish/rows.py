@@ -13,6 +13,7 @@ import pyarrow as pa
 from datasets import Features, Image, List, Value
 
 from ecgvf.core.records import ROLES, PromptPair, Rendering, Role
+from ecgvf.filter.acceptance import judge_options
 from ecgvf.publish.catalogue import KEY
 from ecgvf.publish.finished_run import FinishedRun
 from ecgvf.publish.redaction import redact
@@ -83,7 +84,7 @@ def schema(run: FinishedRun, *, images: bool, rejected: bool) -> pa.Schema:
 
 def metadata(run: FinishedRun) -> dict[str, Any]:
     """What all rows of a run have in common and ``ear`` needs: concept, model, sampling, seed, judge."""
-    judge_options = run.verdicts.circumstances.get("options")
+    options = judge_options(run.verdicts)
     return {
         "concept": run.concept.model_dump(mode="json"),
         "model": run.model,
@@ -91,7 +92,7 @@ def metadata(run: FinishedRun) -> dict[str, Any]:
         "sampling": run.images.settings["sampling"],
         "run_seed": run.images.settings["seed"],
         "judge": redact(run.verdicts.settings["judge"]),
-        **({"judge_options": judge_options} if judge_options else {}),
+        **({"judge_options": options} if options else {}),
         **({"retained": True} if run.has_retained else {}),
         **({"source": redact(run.pairs.settings["source"])} if "source" in run.pairs.settings else {}),
     }

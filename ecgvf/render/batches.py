@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ecgvf.core import console
-from ecgvf.core.device import is_device_error
-from ecgvf.core.errors import DatasetError, DeviceFailed, EcgvfError, ModelError, SettingsError, first_line
+from ecgvf.core.device import device_errors, is_device_error, lacks_memory
+from ecgvf.core.errors import DatasetError, EcgvfError, ModelError, first_line
 from ecgvf.core.files import JSON
 from ecgvf.core.png import encode
 from ecgvf.core.shard_set import Advance, BatchTooLarge, ShardSet
@@ -91,22 +91,16 @@ class ImageWorker:
         """The table of a shard. Raises ``BatchTooLarge``, ``SettingsError`` if not even one image fits, and
         ``DeviceFailed``."""
         size = int(circumstances["batch_size"])
-        try:
-            with num_threads(circumstances["threads"]):
-                images = render_prompts(self._model, tasks, self._sampling, size, advance, self._prefix)
-                return self._table(self._model, tasks, images)
-        except torch.OutOfMemoryError as error:
-            tried = min(size, len(tasks))
-            if tried == 1:
-                raise SettingsError(
-                    f"{self._model.device} does not have enough memory to render even one image with "
-                    f"{self._model.name}: use a smaller model, or another --device"
-                ) from error
-            raise BatchTooLarge(size, tried) from error
-        except RuntimeError as error:
-            if not is_device_error(error):
-                raise
-            raise DeviceFailed(f"{self._model.device} failed: {first_line(error)}") from error
+        with device_errors(self._model.device, f"render even one image with {self._model.name}"):
+            try:
+                with num_threads(circumstances["threads"]):
+                    images = render_prompts(self._model, tasks, self._sampling, size, advance, self._prefix)
+                    return self._table(self._model, tasks, images)
+            except RuntimeError as error:
+                tried = min(size, len(tasks))
+                if tried == 1 or not lacks_memory(error):
+                    raise
+                raise BatchTooLarge(size, tried) from error
 
 
 def image_fill_plan(
@@ -179,7 +173,7 @@ def render_prompts(
 ) -> list[RenderedImage]:
     """One image per task, in order. ``advance`` is called with the number of tasks done since the last call.
 
-    Raises ``torch.OutOfMemoryError`` if a batch does not fit in memory.
+    Raises an error that ``lacks_memory`` if a batch does not fit.
     """
     refusals = [refusal(model, task.prompt) for task in tasks]
     images = [None if reason is None else RenderedImage(failure=reason) for reason in refusals]
@@ -224,7 +218,7 @@ def _render_batch(
     try:
         images = render_images(model, prompts, seeds, sampling, prefix=prefix(tasks), batch_size=len(tasks))
     except (RuntimeError, ValueError, EcgvfError) as error:
-        if isinstance(error, torch.OutOfMemoryError) or is_device_error(error):
+        if lacks_memory(error) or is_device_error(error):
             raise
         if len(tasks) == 1:
             return [encoder.submit(RenderedImage, failure=first_line(error))]

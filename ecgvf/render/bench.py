@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from ecgvf.core import console
-from ecgvf.core.errors import SettingsError
+from ecgvf.core.device import device_errors
 from ecgvf.janus import JanusModel, render_images
 from ecgvf.janus.roofline import Roofs, batch_cost, measure_roofs, synchronize
 
@@ -50,9 +50,10 @@ class RenderSpeed:
 def measure_speed(model: JanusModel, batch_sizes: Sequence[int], *, runs: int = 3) -> tuple[Roofs, list[RenderSpeed]]:
     """The roofs of the model's device, and the speed at each of ``batch_sizes``, over ``runs`` runs after a warm-up.
 
-    Raises ``SettingsError`` if a batch does not fit in memory.
+    Raises ``SettingsError`` if memory runs out, and ``DeviceFailed``.
     """
-    roofs = measure_roofs(model.device, model.dtype)
+    with device_errors(model.device, "measure its roofs"):
+        roofs = measure_roofs(model.device, model.dtype)
     with console.progress("rendering", (runs + 1) * len(batch_sizes)) as bar:
         return roofs, [_measure(model, size, runs, roofs, bar) for size in batch_sizes]
 
@@ -65,14 +66,10 @@ def _measure(model: JanusModel, batch_size: int, runs: int, roofs: Roofs, bar: c
         started = time.perf_counter()
         seeds = [run * batch_size + index for index in range(batch_size)]
         prompts = [PROMPTS[seed % len(PROMPTS)] for seed in seeds]
-        try:
+        images = console.counted(batch_size, "image")
+        with device_errors(model.device, f"render {images} of {model.name} at once", ["a smaller --batch-size"]):
             render_images(model, prompts, seeds, model.sampling, batch_size=batch_size)
-        except torch.OutOfMemoryError as error:
-            images = console.counted(batch_size, "image")
-            raise SettingsError(
-                f"{model.device} has no memory for {images} of {model.name} at once: use a smaller --batch-size"
-            ) from error
-        synchronize(model.device)
+            synchronize(model.device)
         seconds.append(time.perf_counter() - started)
         bar.advance()
     cost = batch_cost(model, batch_size, guided=model.sampling.guided)

@@ -12,7 +12,7 @@ from ecgvf.world.domain import NANO
 
 
 def existing_images(run: ConceptRun, set_id: str | None = None) -> StageSet | None:
-    """The current images of the current pairs, None if there are none; or the set that starts with ``set_id``."""
+    """The finished images of the current pairs, None if there are none; or the set that starts with ``set_id``."""
     return run.open(IMAGES, set_id) if set_id is not None else _current_images(run)
 
 
@@ -63,12 +63,15 @@ def image_facts(images: StageSet) -> JSON:
 
 
 def _current_images(run: ConceptRun) -> StageSet | None:
-    """The current image set, if it was rendered from the current pairs."""
+    """The finished image set of the current pairs: the current one, else the latest."""
+    pairs = run.current(PAIRS).fingerprint
     try:
-        images = run.current(IMAGES)
+        images: StageSet | None = run.current(IMAGES)
     except StageMissing:
-        return None
-    return images if images.settings["pairs"] == run.current(PAIRS).fingerprint else None
+        images = None
+    if images is None or images.settings["pairs"] != pairs:  # these pairs may be earlier ones, which became current
+        images = _previous_images(run)
+    return images if images is not None and images.finished and images.settings["pairs"] == pairs else None
 
 
 def _previous_images(run: ConceptRun) -> StageSet | None:

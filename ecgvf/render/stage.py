@@ -141,7 +141,7 @@ def render(
 def finish_images(images: StageSet, *, current: bool = True) -> None:
     """Finish a set whose shards are all there; a finished one only becomes current. With ``current`` False, the current
     image set stays as it is."""
-    images.finish({} if images.finished else _summary(images), current=current)
+    images.finish(partial(_summary, images), current=current)
 
 
 def check_renderer(concept: Concept, model: str | JanusModel, batch_size: int | None) -> None:
@@ -166,6 +166,6 @@ def check_renderer(concept: Concept, model: str | JanusModel, batch_size: int | 
 
 
 def _summary(images: StageSet) -> dict[str, Any]:
-    reasons = images.read_column("failure")  # ``finish`` reads the images, and checks them
+    reasons = images.read_column("failure")
     failures = Counter(reason for reason in reasons if reason is not None)
     return {"pictures": len(reasons), "failed": failures.total(), "failures": dict(failures.most_common(3))}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -116,13 +117,7 @@ def rounds_of(run: ConceptRun) -> list[StageSet]:
     return [pairs for pairs in run.sets(PAIRS) if "gathered" not in pairs.settings]
 
 
-BUILD: dict[str, Any] = {
-    "accepted": 5,
-    "validation": 2,
-    "tests": 3,
-    "rounds": 40,
-    "options": JudgeOptions(threshold=0.25),
-}
+BUILD: dict[str, Any] = {"accepted": 5, "validation": 2, "tests": 3, "rounds": 40}
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +150,6 @@ def test_ear_reads_a_build_as_one_dataset(built: tuple[ConceptRun, BuildResult])
     assert dataset.concept == run.store.concept() == CHURCH
     assert len(dataset.train) == 5 and dataset.fingerprint == result.filtered.acceptance.fingerprint
     assert all(record.target.record_id == record.pair.record_id for record in dataset.train)
-    assert dataset.judge_options["threshold"] == 0.25
     rows = run.current(PAIRS).records(PromptPair)
     targets = [row.target for row in rows if row.reason is None]
     assert len(targets) == len(set(targets))
@@ -368,6 +362,15 @@ def test_an_unknown_judge_fails_before_anything_is_written(run: ConceptRun, mode
     assert not run.sets(PAIRS)
 
 
+def test_weights_that_cannot_be_read_fail_before_anything_is_written(
+    run: ConceptRun, model: str, tmp_path: Path
+) -> None:
+    (tmp_path / "noise.pth").write_bytes(b"noise")
+    with pytest.raises(JudgeError, match=r"cannot read the weights in .*noise\.pth"):
+        build(run, model=model, judge="resnet50", options=JudgeOptions(weights=str(tmp_path / "noise.pth")))
+    assert not run.sets(PAIRS)
+
+
 def test_a_build_that_fails_says_why(run: ConceptRun, judge: FickleJudge, model: str) -> None:
     judge.share = 0
     result = build(run, accepted=2, validation=0, tests=0, rounds=3, model=model, judge=judge)
@@ -400,7 +403,27 @@ def test_build_command(run: ConceptRun, judge: FickleJudge, model: str, monkeypa
     assert bounds["share"] == 1 and len(bounds["verdicts"]) == 2
     # Images merged from several rounds can be rendered from further seeds.
     assert output["rounds"] > 1
+    sets = len(run.sets(IMAGES))
+    assert filter_images(run, judge=judge, bounds=Bounds(seeds=2), device="cpu").accepted["train"] == 2
+    assert len(run.sets(IMAGES)) == sets  # those of the second seed are found
     assert filter_images(run, judge=judge, bounds=Bounds(seeds=3), device="cpu").accepted["train"] == 2
+
+
+class Wordless(Named):
+    """Answers without a pair."""
+
+    def write(self, request: Request) -> Answer:
+        return replace(super().write(request), text="no pair")
+
+
+def test_a_round_without_a_pair_has_no_images(run: ConceptRun, model: str) -> None:
+    writers = [OfflineRounds(writer) for writer in (Wordless("gpt"), OfflineWriter())]
+    bounds, judge = Bounds(seeds=2), FickleJudge(run, share=1.0)
+    small: dict[str, Any] = {"accepted": 2, "validation": 0, "tests": 0, "rounds": 1}
+    result = build(run, **small, writers=writers, model=model, judge=judge, bounds=bounds, device="cpu")
+    assert {name: each.accepted for name, each in result.writers.items()} == {"gpt": 0, "offline": 1}
+    first, *_ = run.sets(IMAGES)
+    assert not first.shards() and run.current(IMAGES).circumstances["batch_size"]
 
 
 def test_clip_is_opened_once_for_all_rounds(
@@ -409,9 +432,9 @@ def test_clip_is_opened_once_for_all_rounds(
     opened: list[str | None] = []
 
     class Counted(clip.Encoder):
-        def __init__(self, weights: str | None, device: str) -> None:
+        def __init__(self, weights: str | None, device: str, **options: str) -> None:
             opened.append(weights)
-            super().__init__(weights, device)
+            super().__init__(weights, device, **options)
 
     monkeypatch.setattr(clip, "Encoder", Counted)
     weights = str(random_clip.build(tmp_path / "clip"))

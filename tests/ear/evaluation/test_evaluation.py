@@ -248,18 +248,17 @@ def test_the_filters_labels_apply_also_in_an_exported_dataset(
         return brightness_judge(concept, model, name, options, device)
 
     monkeypatch.setattr(evaluation_judges, "create_judge", create_judge)
-    options = JudgeOptions(labels=("church", "mosque"), threshold=0.4, weights="mine.pth")
     judge = AgreeingJudge()
     judge.criterion = Criterion(label_set="given", accepted=("church", "mosque"), top_k=1, threshold=0.4)
     run = ConceptRun(store, concepts.find("church"))
-    filter_images(run, judge=judge, options=options)
+    filter_images(run, judge=judge)
     export(run, tmp_path / "out")
     for name in ("ecgvf/church", str(tmp_path / "out")):
         dataset, _ = find_dataset(store, name)
         open_judges(dataset)
         open_judges(dataset, "nano-object-c")
         open_judges(dataset, "resnet50")
-    filtered_by = JudgeOptions(labels=("church", "mosque"), threshold=0.4)
+    filtered_by = JudgeOptions(labels=("church", "mosque"), top_k=1, threshold=0.4)
     second = ("nano-object-c", filtered_by)
     first, photographs = ("nano-object-b", filtered_by), ("resnet50", JudgeOptions())
     expected = [first, second, second, first, photographs, second]
@@ -316,7 +315,7 @@ def test_a_detector_measures_a_concept_that_no_classifier_knows(
         "test",
     )
     monkeypatch.setattr(evaluation_judges, "create_judge", judges.create_judge)
-    detector = open_judges(replace(dataset, concept=concept, judge="nudenet"))
+    detector = open_judges(replace(dataset, concept=concept, judge="nudenet", judge_options={}))
     astronaut = photograph("astronaut")
     prompts = concept_prompts(dataset, "validation", 2, seed=0)
     judged = detector.judge_images(prompts, np.stack([astronaut, np.zeros_like(astronaut)]))

@@ -180,6 +180,10 @@ def test_a_model_a_writer_or_a_judge_that_is_not_there_is_found_before_anything_
         unjudged = small_suite(tmp_path / "c", **painters, weights=weights)
         with pytest.raises(JudgeError, match=message):
             unjudged.check(unjudged.cells)
+    (noise := tmp_path / "noise.pth").write_bytes(b"noise")
+    unreadable = small_suite(tmp_path / "d", model=str(tiny_path), writers="offline", weights={"resnet50": str(noise)})
+    with pytest.raises(JudgeError, match="cannot read the weights in"):
+        unreadable.check(unreadable.cells)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,12 @@ import torch
 from ecgvf.core.device import device_errors, is_device_error, resolve_device
 from ecgvf.core.errors import DeviceFailed, EcgvfError, SettingsError
 
+NO_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+    torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+]
+
 
 @pytest.mark.parametrize("device", ["quantum", "meta"])
 def test_an_unknown_device_is_refused(device: str) -> None:
@@ -40,7 +46,7 @@ def test_an_error_of_older_pytorch_is_the_devices_by_its_message(message: str, m
     "error",
     [
         RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"),
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        *NO_MEMORY,
         ValueError("CUDA error: in a prompt"),
     ],
 )
@@ -51,10 +57,13 @@ def test_other_errors_are_not_the_devices(error: Exception) -> None:
 @pytest.mark.parametrize(
     ("error", "expected", "message"),
     [
-        (
-            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
-            SettingsError,
-            "cuda:0 does not have enough memory to train: use --less, a smaller model or another --device",
+        *(
+            (
+                error,
+                SettingsError,
+                "cuda:0 does not have enough memory to train: use --less, a smaller model or another --device",
+            )
+            for error in NO_MEMORY
         ),
         (RuntimeError("CUDA error: unknown\ndetails"), DeviceFailed, "cuda:0 failed: CUDA error: unknown"),
     ],

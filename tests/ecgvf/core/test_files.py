@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ecgvf.core.errors import DiskFull, StoreError
-from ecgvf.core.files import append_line, expanded, is_folder, write_atomic
+from ecgvf.core.files import append_line, expanded, is_folder, open_path, write_atomic
 
 pytestmark = pytest.mark.faults
 
@@ -72,3 +72,24 @@ def test_a_folder_in_which_nothing_can_be_made_is_one_line(monkeypatch: pytest.M
     monkeypatch.setattr(Path, "mkdir", fail)
     with pytest.raises(StoreError, match="choose another folder"):
         write_atomic(tmp_path / "none" / "file", b"")
+
+
+def test_a_file_url_is_a_local_path(tmp_path: Path) -> None:
+    assert open_path(f"file://{tmp_path}/store") == tmp_path / "store"
+
+
+@pytest.mark.parametrize("url", ["sftp://host/store", "https://host/store", "nowhere://x"])
+def test_storage_that_does_not_write_objects_whole_is_refused(url: str) -> None:
+    with pytest.raises(StoreError, match=f"cannot open {url}: .* is no object storage; use s3://BUCKET/FOLDER"):
+        open_path(url)
+
+
+def test_storage_that_cannot_be_read_before_a_line_is_appended_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def expired(_: Path) -> bytes:
+        raise RuntimeError("token expired")
+
+    path = open_path("memory://store/log.jsonl")
+    append_line(path, b"first")
+    monkeypatch.setattr(type(path), "read_bytes", expired)
+    with pytest.raises(StoreError, match=r"cannot write .*log.jsonl: token expired; run the same command again"):
+        append_line(path, b"second")

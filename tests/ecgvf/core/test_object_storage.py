@@ -130,11 +130,6 @@ def test_a_training_is_refused(store: str) -> None:
     assert "which cannot hold checkpoints and adapters" in result.stderr.replace("\n", " ")
 
 
-def test_an_unknown_protocol_is_one_error() -> None:
-    with pytest.raises(StoreError, match="cannot open nowhere://x"):
-        open_path("nowhere://x")
-
-
 @pytest.mark.faults
 def test_a_bucket_that_is_not_there_is_one_line(store: str) -> None:
     result = CliRunner().invoke(app, ["generate", "--concept", "church", "--store", "s3://no-such-bucket/store"])

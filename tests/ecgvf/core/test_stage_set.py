@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgvf.core import concepts, shard_set
-from ecgvf.core.errors import DiskFull, StageMissing, StoreCorrupt
+from ecgvf.core.errors import DiskFull, SettingsError, StageMissing, StoreCorrupt
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
@@ -229,6 +229,16 @@ def test_fill_resumes_with_the_recorded_circumstances(run: ConceptRun) -> None:
     assert values(resumed) == [2, 4, 6, 8, 10]
 
 
+def test_a_set_is_not_finished_on_another_kind_of_device(run: ConceptRun) -> None:
+    stage_set = run.stage_set(PAIRS, SETTINGS)
+    stage_set.begin({"device": "cuda"})
+    stage_set.begin({"device": "cpu"})  # no shard yet
+    stage_set.write_shard(0, table(1))
+    with pytest.raises(SettingsError, match="was begun on cpu: finish it with --device cpu, or delete it"):
+        stage_set.begin({"device": "cuda"})
+    assert stage_set.begin({"device": "cpu"}) == {"device": "cpu"}
+
+
 def test_fill_makes_a_shard_again_with_the_circumstances_that_another_process_recorded_meanwhile(
     run: ConceptRun,
 ) -> None:
@@ -294,9 +304,23 @@ def test_an_edited_shard_is_named(run: ConceptRun, finished: bool) -> None:
     if not finished:
         with pytest.raises(StoreCorrupt, match="shard-00000"):
             edited.finish({})
-    edited.shard(0).write_bytes(b"no Parquet")
+
+
+@pytest.mark.faults
+def test_a_summary_is_made_of_checked_shards(run: ConceptRun) -> None:
+    stage_set = run.stage_set(PAIRS, SETTINGS)
+    stage_set.write_shard(0, table(1, 2))
+    written = stage_set.shard(0).read_bytes()
+
+    def summary() -> dict[str, int]:
+        return {"sum": sum(stage_set.read_column("value"))}
+
+    pq.write_table(pa.table({"other": [1]}), stage_set.shard(0))
     with pytest.raises(StoreCorrupt, match=r"shard-00000\.parquet is not what was written"):
-        edited.read_column("value")
+        stage_set.finish(summary)
+    stage_set.shard(0).write_bytes(written)
+    stage_set.finish(summary)
+    assert stage_set.summary == {"sum": 3}
 
 
 @pytest.mark.faults

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from ecgvf.core.errors import EngineError, ModelError
+from ecgvf.core.errors import DeviceFailed, EngineError, ModelError
 from ecgvf.core.shard_set import BatchTooLarge, ShardSet
 from ecgvf.engine import Description, Engine, FillPlan, Processes, ThisProcess, local, local_engine
 from ecgvf.engine.local import _ProcessGroup
@@ -117,6 +117,36 @@ def test_a_shard_that_kills_every_worker_ends_the_run_and_the_others_stay(tmp_pa
         fill(Processes([{}, {}], retries=2), plan, squares=setup(behave))
     assert len(plan.shard_set.shards()) >= 1
     assert fill(ThisProcess(), squares(tmp_path / "set"))[0] < 10
+
+
+@pytest.mark.faults
+def test_a_gpu_that_stays_broken_is_given_up_while_another_works(
+    tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[bool] = []
+    popen = subprocess.Popen
+
+    def noted(*arguments: Any, env: dict[str, str], **options: Any) -> subprocess.Popen[bytes]:
+        started.append("BROKEN" in env)
+        return popen(*arguments, env=env, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", noted)
+    failed, waited = tmp_path / "failed", list[bool]()
+    os.mkfifo(failed)
+
+    def behave(*_: Any) -> None:
+        if "BROKEN" in os.environ:
+            if failed.exists():
+                failed.write_text("")
+                failed.unlink()
+            raise DeviceFailed("cuda:0 failed")
+        if not waited:  # until the other has failed
+            waited.append(True)
+            failed.read_text()
+
+    assert fill(Processes([{}, {"BROKEN": "1"}]), squares(tmp_path / "set"), squares=setup(behave)) == [10]
+    assert contents(tmp_path / "set") == expected
+    assert started == [False, True]
 
 
 @pytest.mark.faults

@@ -1,5 +1,6 @@
 """The optional bounds, all off by default: several seeds, a CLIP floor, a limit on change."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ecgvf.core.errors import SettingsError, StageMissing
+from ecgvf.core.errors import JudgeError, ModelError, SettingsError, StageMissing
 from ecgvf.core.png import encode
 from ecgvf.core.records import Acceptance, Box, Rendering
 from ecgvf.core.run import ConceptRun
@@ -112,6 +113,12 @@ def test_an_image_far_from_its_prompt_is_rejected(
     assert min(lowest) < floor < max(lowest)
 
 
+def test_a_clip_model_that_is_not_there_is_named_with_its_option(run: ConceptRun) -> None:
+    write_images(run.store, run.concept, [(GREY, GREY)])
+    with pytest.raises(JudgeError, match=r"cannot load the CLIP model 'nosuch'.* name a folder with --clip"):
+        reasons(run, [], Bounds(clip_floor=-1, clip="nosuch"))
+
+
 def test_clip_scores_of_a_round_leave_the_current_ones(run: ConceptRun, tmp_path: Path) -> None:
     write_images(run.store, run.concept, [(GREY, half_changed())])
     bounds = Bounds(clip_floor=-1, clip=str(random_clip.build(tmp_path / "clip")))
@@ -187,6 +194,16 @@ def test_a_pair_must_pass_in_a_share_of_the_seeds(run: ConceptRun, model: str, m
     # New pairs are rendered from the run's own seed, not from one of the further seeds.
     write_pairs(run.store, church_pairs(train=3, test=1))
     assert missing_options(run).seed == 5
+
+
+def test_further_seeds_of_another_model_are_refused(run: ConceptRun, model: str, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(model, tmp_path / "janus"))
+    write_pairs(run.store, church_pairs(train=1, test=0))
+    render(run, RenderOptions(model=str(own)))
+    (own / "another.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"is not the model that rendered the images of the first seed \(renderer: "):
+        filter_images(run, judge=ScriptedJudge([True, False]), bounds=Bounds(seeds=2), device="cpu")
+    assert len(run.sets(IMAGES)) == 1
 
 
 def test_a_record_with_a_seed_of_its_own_has_other_images_from_further_seeds(run: ConceptRun, model: str) -> None:

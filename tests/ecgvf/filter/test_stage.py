@@ -18,12 +18,14 @@ from ecgvf.core.shard_set import ShardSet
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, VERDICTS
 from ecgvf.core.store import Store
 from ecgvf.filter import decisions, filter_images
-from ecgvf.filter.acceptance import current_acceptance
+from ecgvf.filter import stage as filter_stage
+from ecgvf.filter.acceptance import current_acceptance, judge_options
 from ecgvf.filter.clip_score import measure_clip_scores
 from ecgvf.filter.dataset import load_dataset
 from ecgvf.filter.verdicts import judge_renderings
+from ecgvf.judges import JudgeOptions, create_judge
 from ecgvf.judges.judge import Prediction
-from ecgvf.render import RenderOptions, render, stage
+from ecgvf.render import RenderOptions, batches, render, stage
 from ecgvf.review.cases import Cases
 from tests.ecgvf.small_run import ScriptedJudge, church_pairs, pair, write_images, write_pairs
 
@@ -125,6 +127,16 @@ def test_an_unknown_judge_fails_before_rendering(rendered: ConceptRun) -> None:
     assert len(rendered.sets(IMAGES)) == 1
 
 
+def test_weights_that_cannot_be_read_fail_before_rendering(
+    rendered: ConceptRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pairs(rendered.store, church_pairs(train=1, test=0))
+    monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("rendered"))
+    (tmp_path / "noise.pth").write_bytes(b"noise")
+    with pytest.raises(JudgeError, match=r"cannot read the weights in .*noise\.pth"):
+        filter_images(rendered, judge="resnet50", options=JudgeOptions(weights=str(tmp_path / "noise.pth")))
+
+
 def test_an_older_image_set_is_filtered_with_its_own_pairs(rendered: ConceptRun, model: str) -> None:
     old = rendered.current(IMAGES).fingerprint
     write_pairs(rendered.store, church_pairs(train=1, test=0))
@@ -190,6 +202,20 @@ def test_a_failing_gpu_is_no_failure_of_the_images(rendered: ConceptRun, error: 
     assert not any(verdicts.shards() for verdicts in rendered.sets(VERDICTS))
 
 
+def test_a_gpu_that_fails_while_a_judge_or_its_scores_are_made_is_one_line(
+    rendered: ConceptRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise torch.AcceleratorError("CUDA error: busy\ndetails")
+
+    with monkeypatch.context() as patch, pytest.raises(DeviceFailed, match=r"judge failed: CUDA error: busy$"):
+        patch.setattr(filter_stage, "create_judge", fail)
+        filter_images(rendered)
+    encoder: Any = SimpleNamespace(weights_hash="0", device="cuda:0", encode_images=fail)
+    with pytest.raises(DeviceFailed, match=r"cuda:0 failed: CUDA error: busy$"):
+        measure_clip_scores(rendered.current(IMAGES), encoder)
+
+
 def test_a_batch_without_memory_is_judged_image_by_image(rendered: ConceptRun) -> None:
     filter_images(rendered, judge=BrokenDevice(torch.OutOfMemoryError("out of memory"), most=1))
     assert [verdict.present for verdict in rendered.current(VERDICTS).records(Verdict)] == ANSWERS
@@ -206,6 +232,19 @@ def test_unreadable_images_fail_alone(tmp_path: Path) -> None:
 
 
 # The dataset
+
+
+@pytest.mark.parametrize("before", [[], ["nano-object-a+nano-object-b"]])
+def test_the_judges_options_are_known_whoever_judged_the_images_first(run: ConceptRun, before: list[str]) -> None:
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    write_images(run.store, run.concept, [(grey, grey)], model="janus-nano")
+    options = JudgeOptions(labels=("church", "castle"))
+    for judge in [*before, "nano-object-a"]:
+        filter_images(run, judge=judge, options=options, device="cpu")
+        assert judge_options(run.current(VERDICTS))["labels"] == ["church", "castle"]
+    given = create_judge(run.concept, "janus-nano", "nano-object-a", replace(options, top_k=2), "cpu")
+    filter_images(run, judge=given)
+    assert judge_options(run.current(VERDICTS)) == {"labels": ["church", "castle"], "top_k": 2}
 
 
 def test_the_dataset_has_the_accepted_records_with_their_images(rendered: ConceptRun, model: str) -> None:
@@ -236,5 +275,9 @@ def test_filter_warns_of_a_judge_that_was_trained_on_other_images(
 ) -> None:
     grey = np.full((8, 8, 3), 128, np.uint8)
     write_images(run.store, run.concept, [(grey, grey)], model="janus-nano")
-    assert filter_images(run, judge=ScriptedJudge([True, False])).accepted["train"] == 1
+    photographs = ScriptedJudge([False, True, False])  # first on the blank image of loading
+    photographs.name = "resnet50"
+    filter_images(run, judge=photographs)
     assert "doubt its verdicts" in capsys.readouterr().err
+    filter_images(run, judge=ScriptedJudge([True, False]))
+    assert "doubt its verdicts" not in capsys.readouterr().err

@@ -9,7 +9,7 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
-from ecgvf.core.errors import HubError, ModelError
+from ecgvf.core.errors import DeviceFailed, EcgvfError, HubError, ModelError, SettingsError
 from ecgvf.janus import MODELS, JanusModel, absolute_name, load, loading
 from tools.tiny_janus import build
 
@@ -101,12 +101,25 @@ def test_weights_that_the_fingerprint_does_not_cover_are_refused(tiny_path: Path
         load(str(file.parent), device="cpu")
 
 
-def test_weights_that_do_not_fit_on_the_device_are_one_line(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\ndetails")
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory.\ndetails"), SettingsError, "enough memory to load .*: use a"),
+        (torch.AcceleratorError("CUDA error: busy\ndetails"), DeviceFailed, "cpu failed: CUDA error: busy$"),
+    ],
+)
+def test_a_device_that_cannot_take_the_weights_is_one_line(
+    tiny_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    expected: type[EcgvfError],
+    message: str,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
 
-    monkeypatch.setattr(loading, "join_projections", full)
-    with pytest.raises(ModelError, match=f"cpu does not have enough memory for the weights of {tiny_path}: use a sma"):
+    monkeypatch.setattr(loading, "join_projections", fail)
+    with pytest.raises(expected, match=message):
         load(str(tiny_path), device="cpu")
 
 

@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from PIL import Image
 
 from ecgvf.core import concepts
 from ecgvf.core.errors import JudgeError
-from ecgvf.judges import JudgeOptions, Prediction, create_judge, nano
+from ecgvf.judges import JudgeOptions, Prediction, clip, create_judge, nano
 from ecgvf.judges.classifier import class_indices, top_k_prediction
 from ecgvf.judges.domain import domain_warning
 from ecgvf.judges.ensemble import Ensemble
+from ecgvf.judges.factory import options_of
 from ecgvf.judges.judge import Criterion
 from ecgvf.judges.nano import NanoJudge, measuring_judges, same_labels
 from ecgvf.world.convnext import NanoConvNeXt
@@ -163,11 +165,17 @@ def test_a_judge_of_an_unknown_architecture_is_damaged(data: Path) -> None:
 
 def test_a_judge_warns_of_images_unlike_its_training_data(data: Path) -> None:
     nano_judge = NanoJudge("object-a", Criterion.top1("church"))
+    of_photographs = ScriptedJudge([])
+    of_photographs.name = "resnet50"
     assert domain_warning(nano_judge, "janus-nano") is None
-    assert domain_warning(ScriptedJudge([]), "janus-pro-1b") is None
-    for judge, model in ((nano_judge, "janus-pro-1b"), (ScriptedJudge([]), "janus-nano")):
+    assert domain_warning(of_photographs, "janus-pro-1b") is None
+    for judge, model in ((nano_judge, "janus-pro-1b"), (of_photographs, "janus-nano")):
         assert f"judge {judge.name} was trained on" in (domain_warning(judge, model) or "")
-        assert domain_warning(Ensemble([nano_judge, ScriptedJudge([])]), model) == domain_warning(judge, model)
+        assert domain_warning(Ensemble([nano_judge, of_photographs]), model) == domain_warning(judge, model)
+
+
+def test_nothing_is_known_of_what_a_judge_from_elsewhere_was_trained_on() -> None:
+    assert domain_warning(ScriptedJudge([]), "janus-nano") is None
 
 
 def test_a_judge_that_cannot_be_created_is_an_error_that_names_why(data: Path) -> None:
@@ -196,6 +204,34 @@ def test_recorded_options_come_back_without_weights_and_device() -> None:
     recorded = JudgeOptions(labels=("church", "dome"), top_k=3, combine="any", weights="v1").recorded()
     assert recorded == {"labels": ["church", "dome"], "top_k": 3, "combine": "any"}
     assert JudgeOptions.from_recorded(recorded) == decisive
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("nano-object-a", JudgeOptions()),
+        ("nano-object-a", JudgeOptions(labels=("church", "castle"), top_k=3, threshold=0.5)),
+        ("resnet50", JudgeOptions(label_set="imagenet", top_k=2)),
+        ("nano-object-a+nano-object-b", JudgeOptions(labels=("church", "castle"), top_k=3, combine="any")),
+        ("clip", JudgeOptions(text=("a church",), contrast=("a hut",), threshold=0.4)),
+        ("clip+resnet50", JudgeOptions(labels=("dome",), contrast=("a hut",))),
+    ],
+)
+def test_the_options_of_a_judge_are_found_from_its_criterion(
+    name: str, options: JudgeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clip, "Encoder", lambda *_: SimpleNamespace(encode_texts=lambda texts: None))
+
+    def criteria(options: JudgeOptions) -> dict[str, Criterion]:
+        judge = create_judge(CHURCH, "janus-nano", name, options, "cpu")
+        return {each.name: each.criterion for each in (judge.judges if isinstance(judge, Ensemble) else [judge])}
+
+    found = options_of(criteria(options), options.combine)
+    assert criteria(found) == criteria(options) and found.combine == options.combine
+
+
+def test_the_options_of_a_judge_from_elsewhere_are_the_defaults() -> None:
+    assert options_of({"mine": Criterion(label_set="custom", accepted=("mine",), threshold=0.9)}) == JudgeOptions()
 
 
 def test_shipped_imagenet_labels_are_imagenets() -> None:

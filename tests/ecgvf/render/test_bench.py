@@ -57,14 +57,21 @@ def test_the_command_prints_a_line_per_batch_size(model: str, monkeypatch: pytes
     assert printed["tflops"] > 0
 
 
-def test_a_batch_that_does_not_fit_is_one_line(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("function", "task"),
+    [
+        ("render_images", "render 9 images of {model} at once: use a smaller --batch-size"),
+        ("measure_roofs", "measure its roofs: use"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(model: str, monkeypatch: pytest.MonkeyPatch, function: str, task: str) -> None:
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(bench, "render_images", full)
+    monkeypatch.setattr(bench, function, full)
     result = CliRunner().invoke(app, ["bench", "--model", model, "--batch-size", "9"])
     assert result.exit_code == 2
-    assert f"no memory for 9 images of {model} at once: use a smaller --batch-size" in result.stderr
+    assert f"does not have enough memory to {task.format(model=model)}" in " ".join(result.stderr.split())
 
 
 def test_an_unknown_model_is_named(tmp_path: Path) -> None:

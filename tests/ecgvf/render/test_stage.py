@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from ecgvf.core import concepts, png
-from ecgvf.core.errors import ConceptError, DeviceFailed, ModelError, SettingsError, StageMissing
+from ecgvf.core.errors import ConceptError, DeviceFailed, ModelError, SettingsError, StageMissing, StoreCorrupt
 from ecgvf.core.records import PromptPair, Rendering
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES, PAIRS, StageSet
@@ -121,6 +123,14 @@ def test_a_set_is_finished_with_a_single_reading_of_its_images(
     finish_images(images)
     assert read.count(images.shard(0)) == 1
     assert images.summary == summary and (summary["pictures"], summary["failed"]) == (3, 1)
+
+
+def test_images_that_are_damaged_before_they_are_finished_are_named(run: ConceptRun, model: str) -> None:
+    images = render_pairs(run, church_pairs(train=1, test=0), model)
+    (images.path / "manifest.json").unlink()
+    pq.write_table(pa.table({"record_id": ["1"]}), images.shard(0))
+    with pytest.raises(StoreCorrupt, match=r"shard-00000\.parquet is not what was written"):
+        finish_images(images)
 
 
 def test_an_image_does_not_depend_on_the_other_records(tmp_path: Path, model: str) -> None:
@@ -273,13 +283,15 @@ def test_a_failing_gpu_is_no_failure_of_its_images(
     assert run.sets(IMAGES)[0].shards() == []
 
 
-def limit_memory(images: int, patch: pytest.MonkeyPatch) -> None:
+def limit_memory(
+    images: int, patch: pytest.MonkeyPatch, kind: type[Exception] = torch.OutOfMemoryError, message: str = ""
+) -> None:
     """Raise what PyTorch raises for batches of more than ``images``."""
     render_images = batches.render_images
 
     def limited(janus: Any, prompts: list[str], *rest: Any, **options: Any) -> Any:
         if len(prompts) > images:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise kind(message)
         return render_images(janus, prompts, *rest, **options)
 
     patch.setattr(batches, "render_images", limited)
@@ -304,10 +316,18 @@ def test_out_of_memory_halves_the_batches_and_a_resumed_run_keeps_them(
     assert file_bytes(images) == file_bytes(expected)
 
 
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (torch.OutOfMemoryError, "CUDA out of memory"),
+        (torch.AcceleratorError, "CUDA error: out of memory"),
+        (RuntimeError, "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
 def test_out_of_memory_halves_the_batch_that_was_rendered(
-    run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch
+    run: ConceptRun, model: str, monkeypatch: pytest.MonkeyPatch, kind: type[Exception], message: str
 ) -> None:
-    limit_memory(2, monkeypatch)
+    limit_memory(2, monkeypatch, kind, message)
     images = render_pairs(run, church_pairs(train=2, test=0), model, batch_size=64)
     assert images.circumstances["halved"] == [[0, 2]]
 
@@ -386,6 +406,14 @@ def test_missing_images_are_rendered_with_the_settings_of_the_previous_ones(
     assert "Images are missing" in capsys.readouterr().err
     changed = {key for key in previous.settings if previous.settings[key] != result.images.settings[key]}
     assert changed == {"pairs"}
+
+
+def test_images_of_earlier_pairs_are_found_when_these_are_current_again(run: ConceptRun, model: str) -> None:
+    first = render_pairs(run, church_pairs(train=1, test=0), model)
+    render_pairs(run, church_pairs(train=0, test=1), model)
+    write_pairs(run.store, church_pairs(train=1, test=0))
+    assert render_missing(run).images.fingerprint == first.fingerprint
+    assert run.current(IMAGES).fingerprint != first.fingerprint  # until they are filtered
 
 
 def test_without_images_the_default_model_renders(run: ConceptRun, monkeypatch: pytest.MonkeyPatch) -> None:
