@@ -18,6 +18,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.pairs.checks import PromptIndex
+from ecgvf.pairs.writer import IMPORT
 from ecgvf.pairs.writer_stats import Spending, summarize_writers
 
 SHARDS: dict[Split, int] = {"train": 0, "validation": 1, "test": 2, "retain": 3}
@@ -68,8 +69,9 @@ def write_splits(
         splits = {split: written.get(split, SplitGenerator()) for split in SPLIT_NAMES}
         return write_set(run, splits, writer, current=current)
     splits = {split: written.get(split) or keep_split(before, split) for split in SPLIT_NAMES}
-    is_kept = any(generator.settings for split, generator in splits.items() if split not in written)
-    source = before.settings.get("source") if is_kept else None
+    kept = [split for split, generator in splits.items() if split not in written and generator.settings]
+    is_imported = any(record.writer == IMPORT for split in kept for record in split_records(before, split))
+    source = before.settings.get("source") if is_imported else None
     stage_set = run.stage_set(PAIRS, _settings(run, splits, source))
     if not stage_set.finished and _repeats(before, stage_set.settings, splits):
         stage_set = before
@@ -174,9 +176,9 @@ def keep_split(current: StageSet, split: Split) -> SplitGenerator:
     Its settings have ``kept``, a hash of its records: which prompts were new when it was written depended on the splits
     that the set had then.
     """
-    is_imported = "source" in current.settings and split in current.summary
+    written = split_records(current, split)
     # An imported set has no settings per split.
-    settings: dict[str, Any] | None = current.settings.get(split, {} if is_imported else None)
+    settings: dict[str, Any] | None = current.settings.get(split, {} if written else None)
     if settings is None:
         return SplitGenerator()
     recorded = current.settings.get("concept")
@@ -186,7 +188,7 @@ def keep_split(current: StageSet, split: Split) -> SplitGenerator:
             f"new set leaves them out; write them anew with --split {split}"
         )
         return SplitGenerator()
-    kept = [_as_written(record) for record in split_records(current, split)]
+    kept = [_as_written(record) for record in written]
 
     def records(accepted: PromptIndex) -> list[PromptPair]:
         return [reject_if_duplicate(record, accepted) for record in kept]
