@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 import ecgvf.build
 from ecgvf.core import concepts, console
 from ecgvf.core.concepts import Concept, SurrogateChoice
-from ecgvf.core.errors import SettingsError
+from ecgvf.core.errors import DatasetError, SettingsError
 from ecgvf.core.pytorch import import_pytorch
 from ecgvf.core.records import Split
 from ecgvf.core.run import ConceptRun
@@ -244,10 +244,12 @@ class Run(ConceptRun):
         """Write the dataset to a folder that ``datasets.load_dataset`` loads: Parquet, card, Croissant.
 
         ``images`` False leaves out the images. ``set_id`` is the start of an acceptance set's fingerprint. Raises
-        ``DatasetError`` for a folder with other files and for the current folder, and as ``dataset`` does.
+        ``DatasetError`` for a folder with other files, for the current folder and for a URL, and as ``dataset`` does.
         """
         from ecgvf.publish.export import export
 
+        if "://" in str(out):
+            raise DatasetError(f"{out} is not on this machine's disk: name a new folder with --out, and copy it there")
         return export(self, Path(out), images=images, set_id=set_id)
 
     def push_to_hub(

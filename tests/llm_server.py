@@ -245,6 +245,7 @@ class LlmServer:
                 "base_url": self.url + paths[writer.config.sdk],
                 "key": writer.config.key,
                 "price": writer.config.price and writer.config.price.model_dump(mode="json", exclude={"until"}),
+                "batch": writer.config.batch,
                 "batch_price_share": str(writer.config.batch_price_share),
                 **quick,
                 **fields,

@@ -1,7 +1,6 @@
 """``export``: stage 4, the dataset as a folder."""
 
 import shlex
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +11,9 @@ from ecgvf.core import console
 
 def export(
     concept: ConceptOption = None,
-    out: Annotated[Path | None, typer.Option(help="A new folder.", show_default="./ecgvf-CONCEPT")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="PATH", help="A new folder.", show_default="./ecgvf-CONCEPT")
+    ] = None,
     no_images: NoImagesOption = False,
     set_id: SetOption = None,
     store: StoreOption = None,

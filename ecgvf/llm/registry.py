@@ -312,7 +312,7 @@ def _outdated(shipped: dict[str, Any], own: dict[str, Any]) -> set[str]:
     """The fields of a shipped entry that do not hold with a user's: of another server, or of another model."""
     merged = {**shipped, **own}
     if shipped and _host(merged["base_url"]) != _host(shipped["base_url"]):
-        return {"key", "price", "batch_price_share"}
+        return {"key", "price", "batch", "batch_price_share"}
     return {"price"} if shipped and merged["model"] != shipped["model"] else set()
 
 

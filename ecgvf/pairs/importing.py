@@ -24,9 +24,7 @@ from ecgvf.pairs.parsing import MAX_PROMPT_CHARACTERS, Draft
 from ecgvf.pairs.splits import SHARDS, reject_if_duplicate, tally
 from ecgvf.pairs.tables import PromptRow, PromptTable
 from ecgvf.pairs.wording import wording_of
-
-WRITER = "import"
-"""The writer of every imported record."""
+from ecgvf.pairs.writer import IMPORT
 
 CATEGORIES: dict[Kind, str] = {"nudity": "sexual"}
 """Kind of concept → its category in I2P and CoPro."""
@@ -67,7 +65,7 @@ def import_pairs(
     rows = matching_rows(run.concept, table, only)
     settings: dict[str, Any] = {
         "concept": run.concept.model_dump(mode="json"),
-        "writer": {"name": WRITER},
+        "writer": {"name": IMPORT},
         "source": {"name": table.name, "sha256": table.sha256, "layout": table.layout, "licence": licence},
         "only": only,
         "columns": {field: list(columns) for field, columns in table.columns.items()},
@@ -84,7 +82,7 @@ def import_pairs(
         reject_if_duplicate(record, training) if record.split in ("validation", "test") else record
         for record in imported
     ]
-    summary: dict[str, Any] = {"writer": WRITER}
+    summary: dict[str, Any] = {"writer": IMPORT}
     for split, shard in SHARDS.items():
         written = [record for record in records if record.split == split]
         if split == "retain" and not written:
@@ -165,7 +163,7 @@ def _names(concept: Concept, name: str) -> bool:
 
 
 def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow]) -> list[PromptPair]:
-    call_id = hashlib.sha256(f"{WRITER} {table.sha256}".encode()).hexdigest()[:16]
+    call_id = hashlib.sha256(f"{IMPORT} {table.sha256}".encode()).hexdigest()[:16]
     first: dict[str, int] = {}
     records = []
     for row in rows:
@@ -184,7 +182,7 @@ def _to_records(concept: Concept, table: PromptTable, rows: Sequence[PromptRow])
                 surrogate=row.surrogate,
                 target_term=(retained if split == "retain" else concept.term_in(row.target)) or "",
                 surrogate_term=_surrogate_term(concept, row.surrogate),
-                writer=WRITER,
+                writer=IMPORT,
                 model_asked=table.name,
                 model_answered=table.name,
                 template=table.layout or "file",

@@ -18,6 +18,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.pairs.checks import PromptIndex
+from ecgvf.pairs.writer import IMPORT
 from ecgvf.pairs.writer_stats import Spending, summarize_writers
 
 SHARDS: dict[Split, int] = {"train": 0, "validation": 1, "test": 2, "retain": 3}
@@ -59,7 +60,8 @@ def write_splits(
 ) -> StageSet:
     """Write the set of the ``written`` splits and of the others as they are in the current set.
 
-    Parameters and errors as of ``write_set``.
+    If that would only repeat the current set, whichever of its splits were written last, it stays as it is. Parameters
+    and errors as of ``write_set``.
     """
     try:
         before = run.current(PAIRS)
@@ -67,9 +69,13 @@ def write_splits(
         splits = {split: written.get(split, SplitGenerator()) for split in SPLIT_NAMES}
         return write_set(run, splits, writer, current=current)
     splits = {split: written.get(split) or keep_split(before, split) for split in SPLIT_NAMES}
-    is_kept = any(generator.settings for split, generator in splits.items() if split not in written)
-    source = before.settings.get("source") if is_kept else None
-    return write_set(run, splits, writer, source=source, current=current)
+    kept = [split for split, generator in splits.items() if split not in written and generator.settings]
+    is_imported = any(record.writer == IMPORT for split in kept for record in split_records(before, split))
+    source = before.settings.get("source") if is_imported else None
+    stage_set = run.stage_set(PAIRS, _settings(run, splits, source))
+    if not stage_set.finished and _repeats(before, stage_set.settings, splits):
+        stage_set = before
+    return _write(stage_set, splits, writer, current=current)
 
 
 def write_set(
@@ -77,28 +83,68 @@ def write_set(
     splits: Mapping[Split, SplitGenerator],
     writer: str,
     *,
-    source: dict[str, Any] | None = None,
     build_round: int = 0,
     earlier: Sequence[StageSet] = (),
     current: bool = True,
 ) -> StageSet:
     """Write the set of these splits, finish it and, if ``current``, make it current.
 
-    ``source`` is the file that kept splits were imported from, as the settings of the imported set have it.
     ``build_round`` and ``earlier`` are for ``ecgvf build``: the round's number, and the sets of the rounds before,
     whose prompts are not written again. The summary of a set without records names ``writer``. Raises ``StoreError``
     and ``DiskFull``.
     """
-    run.store.remember_new(run.concept)
-    settings: dict[str, Any] = {
-        "concept": run.concept.model_dump(mode="json"),
-        **{split: generator.settings for split, generator in splits.items() if generator.settings or split != "retain"},
-    }
+    settings = _settings(run, splits)
     if build_round or earlier:
         settings |= {"round": build_round, "before": [stage_set.fingerprint for stage_set in earlier]}
-    if source:
-        settings["source"] = source
-    stage_set = run.stage_set(PAIRS, settings)
+    return _write(run.stage_set(PAIRS, settings), splits, writer, earlier=earlier, current=current)
+
+
+def _settings(
+    run: ConceptRun, splits: Mapping[Split, SplitGenerator], source: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The settings of a set; ``source`` is the file that kept splits were imported from, as the imported set has it."""
+    return {
+        "concept": run.concept.model_dump(mode="json"),
+        **{split: generator.settings for split, generator in splits.items() if generator.settings or split != "retain"},
+        **({"source": source} if source else {}),
+    }
+
+
+def _repeats(current: StageSet, settings: Mapping[str, Any], splits: Mapping[Split, SplitGenerator]) -> bool:
+    """Whether a set of ``splits`` with these ``settings`` would differ from ``current`` in which splits are kept alone.
+
+    The records are compared, too: of a kept split, ``current`` may have others than are written beside it now.
+    """
+    if _without_kept(settings) != _without_kept(current.settings):
+        return False
+    accepted: list[str] = []
+    for split, generator in splits.items():
+        records = list(generator.records(PromptIndex(accepted)))
+        if records != split_records(current, split):
+            return False
+        accepted += [record.target for record in records if record.reason is None]
+    return True
+
+
+def _without_kept(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``settings`` of a set, without the hashes by ``keep_split``."""
+    return {
+        key: {name: setting for name, setting in value.items() if name != "kept"} if isinstance(value, dict) else value
+        for key, value in settings.items()
+    }
+
+
+def _write(
+    stage_set: StageSet,
+    splits: Mapping[Split, SplitGenerator],
+    writer: str,
+    *,
+    earlier: Sequence[StageSet] = (),
+    current: bool,
+) -> StageSet:
+    """Write what is missing of ``stage_set``; parameters as of ``write_set``."""
+    run = stage_set.run
+    run.store.remember_new(run.concept)
     stage_set.announce()
     accepted = [record.target for before in earlier for record in before.records(PromptPair) if record.reason is None]
     summary: dict[str, Any] = {"writer": writer}
@@ -130,9 +176,9 @@ def keep_split(current: StageSet, split: Split) -> SplitGenerator:
     Its settings have ``kept``, a hash of its records: which prompts were new when it was written depended on the splits
     that the set had then.
     """
-    is_imported = "source" in current.settings and split in current.summary
+    written = split_records(current, split)
     # An imported set has no settings per split.
-    settings: dict[str, Any] | None = current.settings.get(split, {} if is_imported else None)
+    settings: dict[str, Any] | None = current.settings.get(split, {} if written else None)
     if settings is None:
         return SplitGenerator()
     recorded = current.settings.get("concept")
@@ -142,7 +188,7 @@ def keep_split(current: StageSet, split: Split) -> SplitGenerator:
             f"new set leaves them out; write them anew with --split {split}"
         )
         return SplitGenerator()
-    kept = [_as_written(record) for record in split_records(current, split)]
+    kept = [_as_written(record) for record in written]
 
     def records(accepted: PromptIndex) -> list[PromptPair]:
         return [reject_if_duplicate(record, accepted) for record in kept]

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from ecgvf.core.concepts import Concept
 from ecgvf.core.records import Split
 
+IMPORT = "import"
+"""The writer of every imported record."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:

@@ -8,7 +8,7 @@ import yaml
 from huggingface_hub import CardData, DatasetCard
 
 from ecgvf.core.errors import DatasetError
-from ecgvf.pairs.importing import WRITER as IMPORT
+from ecgvf.pairs.writer import IMPORT
 from ecgvf.publish.catalogue import Catalogue, ConceptFacts, rejected_config
 from ecgvf.publish.licence import licence
 from ecgvf.publish.rows import features

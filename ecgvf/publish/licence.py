@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ecgvf.pairs.importing import WRITER as IMPORT
+from ecgvf.pairs.writer import IMPORT
 from ecgvf.publish.catalogue import ConceptFacts
 from ecgvf.world.domain import NANO
 

@@ -112,10 +112,16 @@ def test_another_servers_address_takes_neither_the_providers_key_nor_its_price(k
     gpt, kimi = named.select("gpt,kimi")
     assert (gpt.config.key, gpt.secret(), gpt.priced, gpt.config.requests_per_minute) == (None, None, False, 7)
     assert (kimi.config.key, kimi.priced) == ("PROXY_KEY", False)
-    assert gpt.batch_rates == gpt.rates
+    assert gpt.batch_rates == gpt.rates and not gpt.config.batch
     [same] = Registry(own(tmp_path, {"writers": {"gpt": {"base_url": "https://api.openai.com/v2"}}})).select("gpt")
     assert same.config.key == "OPENAI_API_KEY" and same.priced
-    assert same.batch_rates.output == same.rates.output / 2
+    assert same.batch_rates.output == same.rates.output / 2 and same.config.batch
+
+
+def test_another_server_may_be_asked_for_whatever_structure_it_accepts(tmp_path: Path) -> None:
+    local = {"base_url": "http://localhost:8000/v1", "model": "qwen", "structure": "auto"}
+    [gpt] = Registry(own(tmp_path, {"writers": {"gpt": local}})).select("gpt")
+    assert gpt.config.structure == "auto"
 
 
 @pytest.mark.parametrize("host", ["example.com", "8.8.8.8", "gpu-7:8000"])

@@ -257,6 +257,29 @@ def test_splits_written_in_turn_find_their_sets_again(run: ConceptRun) -> None:
     assert write() == write()
 
 
+def test_repeated_command_for_a_split_opens_no_other_set(run: ConceptRun) -> None:
+    def write(split: Split) -> StageSet:
+        return generate_pairs(run, pairs=5, validation=3, tests=4, split=split)
+
+    written = [write(split) for split in WRITTEN][-1]
+    assert {write(split).fingerprint for split in WRITTEN} == {written.fingerprint}
+    assert run.current(PAIRS).path == written.path and len(run.sets(PAIRS)) == len(WRITTEN)
+
+
+def test_repeated_command_opens_a_set_if_its_split_gets_other_prompts(run: ConceptRun) -> None:
+    class Tests(ScriptedWriter):
+        def write(self, request: Request) -> Answer:
+            when = ["at noon"] if request.split == "train" else ["at noon", "by night"]
+            return ScriptedWriter(json.dumps([pair(f"church {each}", f"hotel {each}") for each in when])).write(request)
+
+    def write(split: Split) -> list[str]:
+        return [
+            pair.target for pair in accepted(generate_pairs(run, pairs=1, tests=1, split=split, writer=Tests()), "test")
+        ]
+
+    assert [write("test"), write("train"), write("test")] == [["church at noon"], [], ["church by night"]]
+
+
 def test_answer_without_json_is_a_reject(run: ConceptRun) -> None:
     writer = ScriptedWriter("Sorry.", json.dumps([pair("church at noon")]))
     kept = records(generate_pairs(run, pairs=1, validation=0, tests=0, writer=writer))

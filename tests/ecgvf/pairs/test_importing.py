@@ -15,7 +15,7 @@ from ecgvf.cli import app
 from ecgvf.core import concepts
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.paths import data_dir
-from ecgvf.core.records import PromptPair, Rendering
+from ecgvf.core.records import PromptPair, Rendering, Split
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.core.store import Store
@@ -507,6 +507,21 @@ def test_source_stays_as_long_as_a_split_of_it_is_kept(tmp_path: Path, run: Conc
     added = generate_pairs(run, tests=1, split="test")
     assert added.settings["source"] == source and "a church" in {pair.target for pair in added.records(PromptPair)}
     assert "source" not in generate_pairs(run, pairs=1, validation=0, tests=1).settings
+
+
+def test_source_leaves_with_its_last_row(tmp_path: Path, run: ConceptRun) -> None:
+    file = write(tmp_path, "pairs.csv", "target,surrogate\na church,a hotel\n")
+    import_pairs(run, read_table(file), licence="CC BY-NC 4.0")
+    written = generate_pairs(run, pairs=1, split="train")
+    assert {pair.writer for pair in written.records(PromptPair)} == {"offline"} and "source" not in written.settings
+
+
+def test_source_leaves_once_each_of_its_splits_is_written_anew(tmp_path: Path, run: ConceptRun) -> None:
+    rows = "target,surrogate,split\na church,a hotel,train\na church at dawn,a hotel at dawn,test\n"
+    import_pairs(run, read_table(write(tmp_path, "pairs.csv", rows)))
+    splits: tuple[Split, ...] = ("train", "test")
+    written = [generate_pairs(run, pairs=1, tests=1, split=split) for split in splits]
+    assert ["source" in stage_set.settings for stage_set in written] == [True, False]
 
 
 def test_images_are_rendered_with_the_stated_seed(tmp_path: Path, tiny_path: Path, run: ConceptRun) -> None:

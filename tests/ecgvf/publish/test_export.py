@@ -208,6 +208,13 @@ def test_many_shards_and_row_groups_have_the_same_rows(
     assert ids == loaded(tmp_path / "whole", "church", tmp_path / "cache")["train"]["record_id"]
 
 
+def test_a_url_is_no_folder(run: ConceptRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, ["export", "--store", str(run.store.root), "--out", "s3://bucket/folder"])
+    assert result.exit_code == 2 and "s3://bucket/folder is not on this machine's disk" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
 def test_images_can_be_left_out(run: ConceptRun, tmp_path: Path) -> None:
     export(run, tmp_path / "out", images=False)
     rows = loaded(tmp_path / "out", "church", tmp_path / "cache")["train"]
