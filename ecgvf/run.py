@@ -139,7 +139,7 @@ class Run(ConceptRun):
         tests: int = TEST_PROMPTS,
         retained: int = RETAINED_PROMPTS,
         surrogates: SurrogateChoice = "single",
-        templates: Path | None = None,
+        templates: str | Path | None = None,
         batch: bool = False,
         fresh: bool = False,
         budget_usd: Decimal | float = 5,
@@ -172,7 +172,7 @@ class Run(ConceptRun):
             tests=tests,
             retained=retained,
             surrogate_choice=surrogates,
-            templates=templates,
+            templates=None if templates is None else Path(templates),
             batch=batch,
         )
         stage_set = generate_with_llms(self, plans, budget_usd=Decimal(str(budget_usd)), fresh=fresh)

@@ -10,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ecgvf.core.concepts import Concept, SurrogateChoice
+from ecgvf.core.concepts import Concept, SurrogateChoice, check_surrogate_choice
 from ecgvf.core.errors import SettingsError
-from ecgvf.core.records import Split
+from ecgvf.core.records import SPLITS, Split
 from ecgvf.llm import budget
 from ecgvf.llm.attempt import Attempt
 from ecgvf.llm.budget import CostEstimate
@@ -174,9 +174,12 @@ def plan_generation(
     ``train``: ``pairs`` pairs in each of ``iterations`` calls to each writer. The other splits are shared evenly among
     the writers: ``validation`` prompts, ``tests`` prompts, or ``retained`` prompts of each retained concept.
     ``surrogate_choice`` is what replaces the concept, ``templates`` a folder of the user's own (None: the shipped
-    ones). Raises ``SettingsError`` for a number below 1, more than ``MAX_PROMPTS`` prompts, or a writer without a batch
-    endpoint, and ``TemplateError``.
+    ones). Raises ``SettingsError`` for an unknown ``split`` or ``surrogate_choice``, a number below 1, more than
+    ``MAX_PROMPTS`` prompts, or a writer without a batch endpoint, and ``TemplateError``.
     """
+    if split not in SPLITS:
+        raise SettingsError(f"split {split!r} is unknown: use one of {', '.join(SPLITS)}")
+    check_surrogate_choice(surrogate_choice)
     # An evaluation split's number is --count on the command line.
     numbers = {
         "train": {"--pairs": pairs, "--iterations": iterations},
