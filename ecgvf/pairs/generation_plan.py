@@ -66,13 +66,11 @@ class GenerationPlan:
     """For the retain split: the concepts to request prompts of, call by call."""
 
     def owns(self, intent: Mapping[str, Any]) -> bool:
-        """Whether a ledger's intent belongs to this plan, and so to its budget."""
-        expected = (self.writer.name, self.writer.config.model, self.split, self.restarts)
-        if tuple(intent[key] for key in ("writer", "model", "split", "restarts")) != expected:
+        """Whether a ledger's intent belongs to this plan, and so to its budget, whatever earlier prompts it lists."""
+        iteration = intent["iteration"] - self.first_iteration
+        if intent["writer"] != self.writer.name or not 0 <= iteration < len(self.counts):
             return False
-        if intent["request"]["template_hash"] != self.template.hash:
-            return False
-        return bool(0 <= intent["iteration"] - self.first_iteration < len(self.counts))
+        return bool((intent.get("base") or intent["call"]) == self.call(iteration).hash)
 
     def conversations(self) -> list[Conversation]:
         """The calls: one conversation, or in a batch a conversation per call."""
@@ -113,6 +111,7 @@ class GenerationPlan:
             max_output_tokens=config.max_output_tokens,
             repair=bool(repair),
             build=self.build,
+            base=self.call(iteration).hash if kept or repair else "",
             schema=answer_schema(self.split),
         )
 

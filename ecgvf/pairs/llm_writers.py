@@ -168,11 +168,8 @@ def _check_no_batch(plans: Sequence[GenerationPlan], ledger: Ledger) -> None:
 
     A batch that was submitted before its id was written is known by the mark in its intents alone.
     """
-    addresses = {plan.writer.config.base_url for plan in plans}  # a batch elsewhere has other calls
-    waiting = [attempt for attempt in ledger.attempts() if attempt.answer is None and _own(plans, attempt.intent)]
-    batched = [
-        attempt for attempt in waiting if attempt.intent.get("batch") and attempt.intent["base_url"] in addresses
-    ]
+    waiting = [attempt for attempt in ledger.attempts() if attempt.answer is None and attempt.intent.get("batch")]
+    batched = [attempt for attempt in waiting if _own(plans, attempt.intent)]
     if batched:
         names = ", ".join(sorted({attempt.intent["writer"] for attempt in batched}))
         split = plans[0].split

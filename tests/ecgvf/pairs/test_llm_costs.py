@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ecgvf.cli import app
-from ecgvf.core.paths import templates_dir
+from ecgvf.core.paths import data_dir, templates_dir
 from ecgvf.core.store import Store
 from tests.llm_run import ALL, KEYS, rows, scripted, summary
 from tests.llm_server import LlmServer
@@ -31,19 +31,30 @@ def test_the_budget_is_a_hard_stop_before_each_call(server: LlmServer, generate:
     assert sent < len(server.requests) == 3
 
 
-def test_calls_with_another_template_do_not_count_toward_the_budget(
-    server: LlmServer, generate: Callable[..., Any], tmp_path: Path
+@pytest.mark.parametrize(
+    "changed", [("--templates", "mine"), ("--concept", "mine.yaml"), ("--pairs", "9"), ("--surrogates", "free")]
+)
+def test_calls_of_a_different_command_do_not_count_toward_the_budget(
+    server: LlmServer,
+    generate: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changed: tuple[str, str],
 ) -> None:
-    shutil.copytree(templates_dir(), tmp_path / "mine")
-    pairs = tmp_path / "mine" / "object" / "pairs.md.j2"
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(templates_dir(), "mine")
+    pairs = Path("mine/object/pairs.md.j2")
     pairs.write_text(pairs.read_text(encoding="utf-8").replace("Vary the length", "Please vary the length"))
+    church = (data_dir() / "concepts" / "church.yaml").read_text(encoding="utf-8")
+    Path("mine.yaml").write_text(re.sub("description: .*", "description: Another.", church))
     command = ("--writers", "gpt", "--iterations", "1", "--budget-usd", "0.17")
     server.behave = lambda _: "cut"  # possibly paid
     assert generate(*command).exit_code == 2 and len(server.requests) == 1
     server.behave = lambda _: "fine"
     assert "budget" in generate(*command).stderr and len(server.requests) == 1
-    result = generate(*command, "--templates", str(tmp_path / "mine"))
+    result = generate(*command, *changed)
     assert result.exit_code == 0 and len(server.requests) == 2, result.output
+    assert summary()["writers"]["gpt"]["possibly"] == "0"
 
 
 def test_the_reason_for_setting_a_writer_aside_is_in_summary_and_status(
