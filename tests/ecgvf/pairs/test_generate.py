@@ -18,8 +18,11 @@ from ecgvf.core.records import WORDINGS, PromptPair, Split, to_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.core.store import Store
+from ecgvf.llm.registry import Registry
+from ecgvf.pairs.captions import captioned_concepts
 from ecgvf.pairs.checks import PromptIndex, are_near_duplicates
 from ecgvf.pairs.generate import MAX_FRUITLESS_CALLS, generate_pairs
+from ecgvf.pairs.generation_plan import plan_generation
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.splits import keep_split
 from ecgvf.pairs.writer import Answer, Provenance, Request
@@ -390,3 +393,16 @@ def test_templates_are_shown_verbatim() -> None:
     result = command("templates", "show", "church")
     assert result.exit_code == 0
     assert output["templates"][0]["text"] in result.stdout
+
+
+@pytest.mark.parametrize(("count", "iteration"), [(10, 1), (100, 0)])
+def test_a_shown_request_for_captions_lists_the_retained_concepts_of_its_call(count: int, iteration: int) -> None:
+    words = ("--count", str(count), "--iteration", str(iteration), "--json")
+    *_, shown = json.loads(command("templates", "show", "church", *words).stdout)["templates"]
+    names = [each.name for each in captioned_concepts(CHURCH)] * 5
+    [plan] = plan_generation(CHURCH, Registry().preset("default")[:1], split="retain", retained=5)
+    listed = [line.removeprefix("- ") for line in shown["text"].splitlines() if line.startswith("- ")]
+    assert f"Write {count} plain captions" in shown["text"]
+    assert listed == names[iteration * count : (iteration + 1) * count]
+    if count == 10:
+        assert shown["text"] == plan.call(iteration).prompt
