@@ -17,6 +17,7 @@ from ecgvf.pairs.default_counts import (
     RETAINED_PROMPTS,
     TEST_PROMPTS,
     VALIDATION_PROMPTS,
+    check_count,
 )
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class GenerateArguments:
 
         options = ("pairs", "iterations", "validation", "tests", "count")
         given: dict[str, int] = {option: n for option in options if (n := getattr(self, option)) is not None}
+        for option in given.keys() & {"pairs", "iterations"}:
+            check_count(f"--{option}", given[option])
         if "count" in given and split in (None, "train"):
             raise SettingsError(
                 f"--count {self.count}: name the prompts' split, such as --split test --count {self.count}; training "
@@ -172,10 +175,14 @@ def _reparse(run: "Run", writing: WriterArguments, amount: GenerateArguments) ->
 
 def _generate_offline(run: "Run", writing: WriterArguments, amount: GenerateArguments, seed: int) -> "StageSet | None":
     """Write with the offline writer; None after a dry run."""
+    from ecgvf.pairs.offline import OfflineWriter
+
     if amount.fresh or amount.batch or writing.templates is not None:
         raise SettingsError("--fresh, --batch and --templates are for LLM writers: name some with --writers")
     counts = amount.counts(amount.split)
     if amount.dry_run:
+        if amount.split != "retain":
+            OfflineWriter().check(run.concept)
         costs = {"likely_usd": "0", "most_usd": "0", "calls": []}
         console.print_result(
             {"concept": run.concept.name, "split": amount.split, **costs},
