@@ -338,11 +338,11 @@ class Suite:
         from ecgvf.pairs.generation_plan import plan_generation, with_restarts
         from ecgvf.pairs.llm_writers import check_usable, generate_with_llms
 
-        writers, tests = self._writers(), self.spec.tests
+        writers = self._writers()
         each = -(-self.spec.pairs // len(writers))
         pairs, calls = min(PROMPTS_PER_CALL, each), -(-each // PROMPTS_PER_CALL)
-        train = plan_generation(run.concept, writers, pairs=pairs, iterations=calls)
-        evaluation = plan_generation(run.concept, writers, split=self.spec.split, validation=tests, tests=tests)
+        train = plan_generation(run.concept, writers, count=pairs, iterations=calls)
+        evaluation = plan_generation(run.concept, writers, split=self.spec.split, count=self.spec.tests)
         both = with_restarts([*train, *evaluation], Ledger.load(run))
         for plans in (train, evaluation):
             written = generate_with_llms(

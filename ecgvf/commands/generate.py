@@ -43,15 +43,19 @@ class GenerateArguments:
     ] = None
     validation: Annotated[
         int | None,
-        typer.Option(help="Validation prompts, of all writers together.", show_default=f"{VALIDATION_PROMPTS}"),
+        typer.Option(
+            help="Validation prompts. LLMs write none without --split.", show_default=f"offline {VALIDATION_PROMPTS}"
+        ),
     ] = None
     tests: Annotated[
-        int | None, typer.Option(help="Test prompts, of all writers together.", show_default=f"{TEST_PROMPTS}")
+        int | None,
+        typer.Option(help="Test prompts. LLMs write none without --split.", show_default=f"offline {TEST_PROMPTS}"),
     ] = None
     count: Annotated[
         int | None,
         typer.Option(
-            help="With --split: its prompts. For retain: prompts of each retained concept. For train use --pairs.",
+            help="Prompts of the --split, of all writers together; for retain, of each retained concept. For train "
+            "use --pairs.",
             show_default=f"{VALIDATION_PROMPTS} validation, {TEST_PROMPTS} test, {RETAINED_PROMPTS} of each retained "
             "concept",
         ),
@@ -70,50 +74,21 @@ class GenerateArguments:
         bool, typer.Option("--batch", help="Use the batch endpoints (OpenAI, Anthropic): half the price, within a day.")
     ] = False
 
-    def counts(self, split: "Split | None") -> dict[str, int]:
-        """The counts that the user gave, as keywords of the API, which has defaults for the others.
-
-        ``split`` is the only one to write; None: all but retain. Raises ``SettingsError`` for a count of another split.
-        """
-        from ecgvf.pairs.splits import SPLIT_NAMES
-
-        options = ("pairs", "iterations", "validation", "tests", "count")
-        given: dict[str, int] = {option: n for option in options if (n := getattr(self, option)) is not None}
-        for option in given.keys() & {"pairs", "iterations"}:
-            check_count(f"--{option}", given[option])
-        if "count" in given and split in (None, "train"):
-            raise SettingsError(
-                f"--count {self.count}: name the prompts' split, such as --split test --count {self.count}; training "
-                "pairs are counted by --pairs, in each iteration"
-            )
+    def check_counts(self, split: "Split | None") -> None:
+        """Raise ``SettingsError`` for a count that is not of ``split``, the only one to write; None: all but retain."""
+        allowed = ["pairs", "iterations"] if split in (None, "train") else ["count"]
         if split is None:
-            return given
-        keywords = _KEYWORDS[split]
-        for option, number in given.items():
-            if option not in keywords:
-                counted = "--pairs" if split == "train" else "--count N"
-                advice = (
-                    f"; for {_OWN[option]} prompts --split {_OWN[option]} --count {number}" if option in _OWN else ""
-                )
+            allowed += ["validation", "tests"]
+        for option in ("pairs", "iterations", "validation", "tests", "count"):
+            number = getattr(self, option)
+            if number is not None and option not in allowed:
+                named = split if "count" in allowed else "validation" if option == "validation" else "test"
                 raise SettingsError(
-                    f"--{option} {number}: only {SPLIT_NAMES[split]} are written, counted by {counted}{advice}"
+                    f"--{option} {number}: training pairs are counted by --pairs and --iterations, other prompts with "
+                    f"their split, as in --split {named} --count {number}"
                 )
-        counts = {keywords[option]: number for option, number in given.items()}
-        if len(counts) < len(given):
-            raise SettingsError(" and ".join(f"--{option} {n}" for option, n in given.items()) + ": leave one out")
-        return counts
-
-
-_KEYWORDS: "dict[Split, dict[str, str]]" = {
-    "train": {"pairs": "pairs", "iterations": "iterations"},
-    "validation": {"validation": "validation", "count": "validation"},
-    "test": {"tests": "tests", "count": "tests"},
-    "retain": {"count": "retained"},
-}
-"""Split → the options that count its prompts, with the keyword that each sets."""
-
-_OWN = {"validation": "validation", "tests": "test"}
-"""Option → the split whose prompts alone it counts."""
+            if number is not None and option in ("pairs", "iterations"):
+                check_count(f"--{option}", number)
 
 
 @grouped
@@ -176,22 +151,26 @@ def _reparse(run: "Run", writing: WriterArguments, amount: GenerateArguments) ->
 def _generate_offline(run: "Run", writing: WriterArguments, amount: GenerateArguments, seed: int) -> "StageSet | None":
     """Write with the offline writer; None after a dry run."""
     from ecgvf.pairs.offline import OfflineWriter
+    from ecgvf.pairs.splits import SPLIT_COUNTS
 
     if amount.fresh or amount.batch or writing.templates is not None:
         raise SettingsError("--fresh, --batch and --templates are for LLM writers: name some with --writers")
-    counts = amount.counts(amount.split)
+    amount.check_counts(split := amount.split)
     if amount.dry_run:
-        if amount.split != "retain":
+        if split != "retain":
             OfflineWriter().check(run.concept)
         costs = {"likely_usd": "0", "most_usd": "0", "calls": []}
         console.print_result(
-            {"concept": run.concept.name, "split": amount.split, **costs},
+            {"concept": run.concept.name, "split": split, **costs},
             "The offline writer writes: nothing is sent, nothing is paid.",
         )
         return None
-    iterations = counts.pop("iterations", 1)
-    counts["pairs"] = counts.get("pairs", OFFLINE_PAIRS) * iterations
-    return run.generate(**counts, split=amount.split, surrogates=writing.surrogates, seed=seed)
+    if split is None or split == "train":
+        pairs = (amount.pairs or OFFLINE_PAIRS) * (amount.iterations or 1)
+        counts = {"pairs": pairs, "validation": amount.validation, "tests": amount.tests}
+    else:
+        counts = {SPLIT_COUNTS[split]: amount.count}
+    return run.generate(**counts, split=split, surrogates=writing.surrogates, seed=seed)
 
 
 def _generate_with_llms(
@@ -208,16 +187,17 @@ def _generate_with_llms(
     from ecgvf.pairs.llm_writers import generate_with_llms, open_ledger
 
     split = amount.split or "train"
-    counts = amount.counts(split)
+    amount.check_counts(split)
     with console.status("planning the calls"):
         plans = plan_generation(
             run.concept,
             writers,
             split=split,
+            count=amount.pairs if split == "train" else amount.count,
+            iterations=amount.iterations,
             surrogate_choice=writing.surrogates,
             templates=writing.templates,
             batch=amount.batch,
-            **counts,
         )
         estimates = estimate_costs(plans, open_ledger(run, plans), fresh=amount.fresh)
     if amount.dry_run:

@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from ecgvf import Run
 from ecgvf.cli import app
 from ecgvf.core.concepts import Concept, find
 from ecgvf.core.errors import SettingsError, StoreCorrupt, WriterError
@@ -317,6 +318,29 @@ def test_impossible_numbers_are_an_error(run: ConceptRun, name: str, number: int
         generate_pairs(run, **{"pairs": 1, "validation": 1, "tests": 1} | {name: number})
 
 
+@pytest.mark.parametrize(
+    ("numbers", "split"), [({"pairs": 5}, "test"), ({"tests": 5}, "validation"), ({"retained": 5}, None)]
+)
+def test_a_number_of_prompts_that_are_not_written_is_an_error(
+    run: ConceptRun, numbers: dict[str, int], split: Split | None
+) -> None:
+    [name] = numbers
+    with pytest.raises(SettingsError, match=f"^{name} 5: not written with split={split!r}"):
+        Run(CHURCH, run.store).generate(**numbers, split=split)
+
+
+@pytest.mark.parametrize(
+    ("split", "requested"), [("train", [20, 20, 20]), ("validation", [10, 10]), ("test", [10, 10])]
+)
+def test_the_count_of_a_plan_is_of_its_split(split: Split, requested: list[int]) -> None:
+    writers = Registry().preset("default")[:1]
+    [plan] = plan_generation(CHURCH, writers, split=split, count=20)
+    assert list(plan.counts) == requested
+    if split != "train":
+        with pytest.raises(SettingsError, match="--iterations 2: only pairs have iterations"):
+            plan_generation(CHURCH, writers, split=split, iterations=2)
+
+
 def test_concept_outside_nanos_world_leaves_no_trace(tmp_path: Path) -> None:
     run = ConceptRun(Store(tmp_path / "store"), find("nudity"))
     with pytest.raises(WriterError):
@@ -365,7 +389,10 @@ def test_command_names_changed_settings_by_their_options_each_once() -> None:
         (["generate", "--concept", "church", "--pairs", "0"], "--pairs 0: it must be at least 1"),
         (["generate", "--concept", "church", "--pairs", "-5", "--iterations", "-2"], ": it must be at least 1"),
         (["generate", "--concept", "church", "--iterations", "0"], "--iterations 0: it must be at least 1"),
-        (["generate", "--concept", "church", "--iterations", "0", "--dry-run"], "--iterations 0: it must be at least 1"),
+        (
+            ["generate", "--concept", "church", "--iterations", "0", "--dry-run"],
+            "--iterations 0: it must be at least 1",
+        ),
         (["templates", "show", "chruch"], "unknown concept"),
         (["templates", "show", "church", "--templates", "nowhere"], "cannot read the template"),
     ],
@@ -404,7 +431,7 @@ def test_a_shown_request_for_captions_lists_the_retained_concepts_of_its_call(co
     words = ("--count", str(count), "--iteration", str(iteration), "--json")
     *_, shown = json.loads(command("templates", "show", "church", *words).stdout)["templates"]
     names = [each.name for each in captioned_concepts(CHURCH)] * 5
-    [plan] = plan_generation(CHURCH, Registry().preset("default")[:1], split="retain", retained=5)
+    [plan] = plan_generation(CHURCH, Registry().preset("default")[:1], split="retain", count=5)
     listed = [line.removeprefix("- ") for line in shown["text"].splitlines() if line.startswith("- ")]
     assert f"Write {count} plain captions" in shown["text"]
     assert listed == names[iteration * count : (iteration + 1) * count]

@@ -220,19 +220,17 @@ def test_a_dry_run_needs_no_key(
         (["--writers", "kimi", "--batch"], "no batch"),
         (["--writers", "gpt", "--count", "84"], "--split test --count 84"),
         (["--yes", "--pairs", "5", "--tests", "7"], "--split test --count 7"),
-        (["--writers", "gpt", "--split", "test", "--pairs", "5"], "--count N"),
-        (["--writers", "gpt", "--split", "test", "--iterations", "2"], "--count N"),
-        (["--writers", "gpt", "--split", "train", "--count", "5"], "counted by --pairs"),
-        (["--writers", "offline", "--split", "train", "--count", "5"], "counted by --pairs"),
         (["--writers", "offline", "--count", "5"], "--split test --count 5"),
         *[
             (["--writers", writer, "--split", *words], message)
             for writer in ("gpt", "offline")
             for words, message in (
-                (["validation", "--pairs", "500"], "--pairs 500: only validation prompts are written, counted by"),
-                (["retain", "--iterations", "2"], "--iterations 2: only prompts of retained concepts are written"),
-                (["train", "--tests", "50"], "for test prompts --split test --count 50"),
-                (["test", "--tests", "5", "--count", "7"], "--tests 5 and --count 7: leave one out"),
+                (["validation", "--pairs", "500"], "--pairs 500: training pairs are counted by --pairs and"),
+                (["retain", "--iterations", "2"], "as in --split retain --count 2"),
+                (["train", "--count", "5"], "as in --split test --count 5"),
+                (["train", "--validation", "50"], "as in --split validation --count 50"),
+                (["test", "--tests", "5"], "as in --split test --count 5"),
+                (["train", "--pairs", "0"], "--pairs 0: it must be at least 1"),
             )
         ],
         (
