@@ -145,7 +145,7 @@ class Run(ConceptRun):
         """
         from ecgvf.llm.registry import Registry, check_keys
         from ecgvf.pairs.generation_plan import plan_generation
-        from ecgvf.pairs.llm_writers import check_usable, generate_with_llms
+        from ecgvf.pairs.llm_writers import generate_with_llms
 
         selected = Registry().select(writers) if isinstance(writers, str) else writers
         if not selected:
@@ -161,9 +161,7 @@ class Run(ConceptRun):
             templates=None if templates is None else Path(templates),
             batch=batch,
         )
-        stage_set = generate_with_llms(self, plans, budget_usd=Decimal(str(budget_usd)), fresh=fresh)
-        check_usable(stage_set, split)
-        return stage_set
+        return generate_with_llms(self, plans, budget_usd=Decimal(str(budget_usd)), fresh=fresh)
 
     def render(
         self,

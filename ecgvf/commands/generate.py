@@ -113,7 +113,8 @@ def generate(
     if seed and reparse:
         raise SettingsError("--reparse parses the stored answers and sends nothing: leave --seed out")
     if reparse:
-        output.print_set(_reparse(run, writing, amount), writing, store)
+        reparsed = _reparse(run, writing, amount)
+        output.print_set(reparsed, output.command_after(reparsed, writing, store))
         return
     writers, named = select_writers(writing, keys=not amount.dry_run)
     if writers and seed:
@@ -127,7 +128,7 @@ def generate(
     if not (writers or named):
         wrote = "took the captions that ship" if amount.split == "retain" else "the offline writer wrote"
         console.note(f"no key of an LLM writer is set (see `ecgvf writers`): {wrote}")
-    output.print_set(stage_set, writing, store, (amount.split or "train") if writers else None, amount.batch)
+    output.print_set(stage_set, output.command_after(stage_set, writing, store, amount.batch))
 
 
 _ALLOWED_WITH_REPARSE = {"budget_usd", "yes", "registry"}
@@ -184,7 +185,7 @@ def _generate_with_llms(
     """Print and confirm the cost, then write with LLMs; None after a dry run."""
     from ecgvf.commands import pairs_output as output
     from ecgvf.pairs.generation_plan import estimate_costs, plan_generation
-    from ecgvf.pairs.llm_writers import generate_with_llms, open_ledger
+    from ecgvf.pairs.llm_writers import NothingUsable, generate_with_llms, open_ledger
 
     split = amount.split or "train"
     amount.check_counts(split)
@@ -206,4 +207,8 @@ def _generate_with_llms(
     console.print(*output.estimate_lines(plans, estimates, writing.budget))
     output.confirm(estimates, confirmed)
     # The same plans as the estimate's: they have parsed the stored answers already.
-    return generate_with_llms(run, plans, budget_usd=writing.budget, fresh=amount.fresh)
+    try:
+        return generate_with_llms(run, plans, budget_usd=writing.budget, fresh=amount.fresh)
+    except NothingUsable as error:
+        output.print_set(error.stage_set)
+        raise
