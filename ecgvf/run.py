@@ -28,14 +28,6 @@ from ecgvf.core.stage_set import StageSet
 from ecgvf.core.store import Store
 from ecgvf.filter import filter_images
 from ecgvf.filter.dataset import load_dataset
-from ecgvf.pairs.default_counts import (
-    ITERATIONS,
-    OFFLINE_PAIRS,
-    PROMPTS_PER_CALL,
-    RETAINED_PROMPTS,
-    TEST_PROMPTS,
-    VALIDATION_PROMPTS,
-)
 from ecgvf.pairs.neighbours import neighbour_warnings
 from ecgvf.status import stage_summaries
 from ecgvf.world.domain import NANO
@@ -95,68 +87,65 @@ class Run(ConceptRun):
     def generate(
         self,
         *,
-        pairs: int = OFFLINE_PAIRS,
-        validation: int = VALIDATION_PROMPTS,
-        tests: int = TEST_PROMPTS,
-        retained: int = RETAINED_PROMPTS,
+        pairs: int | None = None,
+        validation: int | None = None,
+        tests: int | None = None,
+        retained: int | None = None,
         split: Split | None = None,
         surrogates: SurrogateChoice = "single",
         seed: int = 0,
     ) -> StageSet:
-        """Write ``pairs`` training pairs, ``validation`` and ``tests`` evaluation prompts with the offline writer.
+        """Write training pairs, validation and test prompts with the offline writer: 60, 100 and 100 if None.
 
         ``split`` writes only that split and keeps the others of the current set. ``"retain"``, which is written only if
-        named, takes ``retained`` of the shipped captions of each concept that must stay; Janus-nano needs none.
-        ``surrogates`` says what replaces the concept: its first surrogate ("single"), one for each of its terms
-        ("per-term"), or any ("free"). ``seed`` is the offline writer's.
+        named, takes ``retained`` of the five shipped captions of each concept that must stay (None: all); Janus-nano
+        needs none. ``surrogates`` says what replaces the concept: its first surrogate ("single"), one for each of its
+        terms ("per-term"), or any ("free"). ``seed`` is the offline writer's.
 
-        Returns the set of ``PromptPair``. Raises ``WriterError`` for a concept outside nano's world, ``SettingsError``,
-        ``StoreError``.
+        Returns the set of ``PromptPair``. Raises ``WriterError`` for a concept outside nano's world, ``SettingsError``
+        for a number out of range or of prompts that are not written, ``StoreError``.
         """
         from ecgvf.pairs.generate import generate_pairs, write_captions
         from ecgvf.pairs.offline import OfflineWriter
+        from ecgvf.pairs.splits import SPLIT_COUNTS
 
+        counts = {"pairs": pairs, "validation": validation, "tests": tests, "retained": retained}
+        given = {name: number for name, number in counts.items() if number is not None}
+        written = ["pairs", "validation", "tests"] if split is None else [SPLIT_COUNTS.get(split)]
+        for name, number in given.items():
+            if name not in written:
+                raise SettingsError(f"{name} {number}: not written with split={split!r}; leave it out")
         if split == "retain":
-            return write_captions(self, retained)
-        return generate_pairs(
-            self,
-            pairs=pairs,
-            validation=validation,
-            tests=tests,
-            split=split,
-            seed=seed,
-            writer=OfflineWriter(surrogates),
-        )
+            return write_captions(self, **given)
+        return generate_pairs(self, **given, split=split, seed=seed, writer=OfflineWriter(surrogates))
 
     def generate_with_llms(
         self,
         writers: "str | Sequence[LLMWriter]",
         *,
         split: Split = "train",
-        pairs: int = PROMPTS_PER_CALL,
-        iterations: int = ITERATIONS,
-        validation: int = VALIDATION_PROMPTS,
-        tests: int = TEST_PROMPTS,
-        retained: int = RETAINED_PROMPTS,
+        count: int | None = None,
+        iterations: int | None = None,
         surrogates: SurrogateChoice = "single",
-        templates: Path | None = None,
+        templates: str | Path | None = None,
         batch: bool = False,
         fresh: bool = False,
         budget_usd: Decimal | float = 5,
     ) -> StageSet:
-        """Let LLMs write ``pairs`` pairs in each of ``iterations`` calls, or, with another ``split``, its prompts.
+        """Let LLMs write ``count`` pairs in each of ``iterations`` calls, or, with another ``split``, its prompts.
 
         ``writers``: names such as "gpt,claude", or ``[ecgvf.Registry().own_server(url, model)]``. Calls are sent
         without asking, within ``budget_usd``; answered ones are never paid again, unless ``fresh``. ``batch`` uses the
-        batch endpoints. ``validation`` and ``tests`` prompts, and ``retained`` prompts of each concept that must stay,
-        are those of the splits "validation", "test" and "retain". ``surrogates`` as in ``generate``. ``templates`` is a
-        folder in the layout of ``prompts_templates/`` (None: the shipped ones).
+        batch endpoints. ``count`` is 10 pairs a call, 100 prompts of "validation" or "test", or 5 of each concept that
+        must stay ("retain"), and ``iterations`` is 3, unless given. ``surrogates`` as in ``generate``. ``templates`` is
+        a folder in the layout of ``prompts_templates/`` (None: the shipped ones).
 
-        Raises ``WriterError`` without a key or a usable answer, ``SettingsError``, ``TemplateError``.
+        Raises ``WriterError`` without a key or a usable answer, ``SettingsError``, ``TemplateError``, and
+        ``StoreError`` if another process is sending calls for this concept.
         """
         from ecgvf.llm.registry import Registry, check_keys
         from ecgvf.pairs.generation_plan import plan_generation
-        from ecgvf.pairs.llm_writers import check_usable, generate_with_llms
+        from ecgvf.pairs.llm_writers import generate_with_llms
 
         selected = Registry().select(writers) if isinstance(writers, str) else writers
         if not selected:
@@ -166,18 +155,13 @@ class Run(ConceptRun):
             self.concept,
             selected,
             split=split,
-            pairs=pairs,
+            count=count,
             iterations=iterations,
-            validation=validation,
-            tests=tests,
-            retained=retained,
             surrogate_choice=surrogates,
-            templates=templates,
+            templates=None if templates is None else Path(templates),
             batch=batch,
         )
-        stage_set = generate_with_llms(self, plans, budget_usd=Decimal(str(budget_usd)), fresh=fresh)
-        check_usable(stage_set, split)
-        return stage_set
+        return generate_with_llms(self, plans, budget_usd=Decimal(str(budget_usd)), fresh=fresh)
 
     def render(
         self,

@@ -30,9 +30,9 @@ def main(url: str, model: str, pairs: int = 10, evaluation: int = 20) -> ecgvf.D
         file.write_text(MOSQUE, encoding="utf-8")
     run = ecgvf.Run(file)
     server = ecgvf.Registry().own_server(url, model)
-    run.generate_with_llms([server], pairs=pairs)  # every answer is kept, and paid once
-    run.generate_with_llms([server], split="validation", validation=evaluation)
-    run.generate_with_llms([server], split="test", tests=evaluation)
+    run.generate_with_llms([server], count=pairs)  # every answer is kept, and paid once
+    run.generate_with_llms([server], split="validation", count=evaluation)
+    run.generate_with_llms([server], split="test", count=evaluation)
     print(run.filter())  # renders with Janus-nano first; call run.render(model=...) for another model
     return run.dataset()
 

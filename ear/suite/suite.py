@@ -365,22 +365,21 @@ class Suite:
         """Let LLMs write pairs and evaluation prompts within one budget; answered calls are never paid again."""
         from ecgvf.llm.ledger import Ledger
         from ecgvf.pairs.generation_plan import plan_generation, with_restarts
-        from ecgvf.pairs.llm_writers import check_usable, generate_with_llms
+        from ecgvf.pairs.llm_writers import generate_with_llms
 
-        writers, tests = self._writers(), self.spec.tests
+        writers = self._writers()
         each = -(-self.spec.pairs // len(writers))
         pairs, calls = min(PROMPTS_PER_CALL, each), -(-each // PROMPTS_PER_CALL)
-        train = plan_generation(run.concept, writers, pairs=pairs, iterations=calls)
-        evaluation = plan_generation(run.concept, writers, split=self.spec.split, validation=tests, tests=tests)
+        train = plan_generation(run.concept, writers, count=pairs, iterations=calls)
+        evaluation = plan_generation(run.concept, writers, split=self.spec.split, count=self.spec.tests)
         both = with_restarts([*train, *evaluation], Ledger.load(run))
         for plans in (train, evaluation):
-            written = generate_with_llms(
+            generate_with_llms(
                 run,
                 plans,
                 budget_usd=Decimal(str(self.spec.budget_usd)),
                 in_budget=lambda intent: any(plan.owns(intent) for plan in both),
             )
-            check_usable(written, plans[0].split)
 
     def _writers(self) -> "list[LLMWriter]":
         from ecgvf.llm.registry import Registry, check_keys

@@ -17,6 +17,7 @@ from ecgvf.pairs.default_counts import (
     RETAINED_PROMPTS,
     TEST_PROMPTS,
     VALIDATION_PROMPTS,
+    check_count,
 )
 
 if TYPE_CHECKING:
@@ -42,15 +43,19 @@ class GenerateArguments:
     ] = None
     validation: Annotated[
         int | None,
-        typer.Option(help="Validation prompts, of all writers together.", show_default=f"{VALIDATION_PROMPTS}"),
+        typer.Option(
+            help="Validation prompts. LLMs write none without --split.", show_default=f"offline {VALIDATION_PROMPTS}"
+        ),
     ] = None
     tests: Annotated[
-        int | None, typer.Option(help="Test prompts, of all writers together.", show_default=f"{TEST_PROMPTS}")
+        int | None,
+        typer.Option(help="Test prompts. LLMs write none without --split.", show_default=f"offline {TEST_PROMPTS}"),
     ] = None
     count: Annotated[
         int | None,
         typer.Option(
-            help="With --split: its prompts. For retain: prompts of each retained concept. For train use --pairs.",
+            help="Prompts of the --split, of all writers together; for retain, of each retained concept. For train "
+            "use --pairs.",
             show_default=f"{VALIDATION_PROMPTS} validation, {TEST_PROMPTS} test, {RETAINED_PROMPTS} of each retained "
             "concept",
         ),
@@ -69,48 +74,21 @@ class GenerateArguments:
         bool, typer.Option("--batch", help="Use the batch endpoints (OpenAI, Anthropic): half the price, within a day.")
     ] = False
 
-    def counts(self, split: "Split | None") -> dict[str, int]:
-        """The counts that the user gave, as keywords of the API, which has defaults for the others.
-
-        ``split`` is the only one to write; None: all but retain. Raises ``SettingsError`` for a count of another split.
-        """
-        from ecgvf.pairs.splits import SPLIT_NAMES
-
-        options = ("pairs", "iterations", "validation", "tests", "count")
-        given: dict[str, int] = {option: n for option in options if (n := getattr(self, option)) is not None}
-        if "count" in given and split in (None, "train"):
-            raise SettingsError(
-                f"--count {self.count}: name the prompts' split, such as --split test --count {self.count}; training "
-                "pairs are counted by --pairs, in each iteration"
-            )
+    def check_counts(self, split: "Split | None") -> None:
+        """Raise ``SettingsError`` for a count that is not of ``split``, the only one to write; None: all but retain."""
+        allowed = ["pairs", "iterations"] if split in (None, "train") else ["count"]
         if split is None:
-            return given
-        keywords = _KEYWORDS[split]
-        for option, number in given.items():
-            if option not in keywords:
-                counted = "--pairs" if split == "train" else "--count N"
-                advice = (
-                    f"; for {_OWN[option]} prompts --split {_OWN[option]} --count {number}" if option in _OWN else ""
-                )
+            allowed += ["validation", "tests"]
+        for option in ("pairs", "iterations", "validation", "tests", "count"):
+            number = getattr(self, option)
+            if number is not None and option not in allowed:
+                named = split if "count" in allowed else "validation" if option == "validation" else "test"
                 raise SettingsError(
-                    f"--{option} {number}: only {SPLIT_NAMES[split]} are written, counted by {counted}{advice}"
+                    f"--{option} {number}: training pairs are counted by --pairs and --iterations, other prompts with "
+                    f"their split, as in --split {named} --count {number}"
                 )
-        counts = {keywords[option]: number for option, number in given.items()}
-        if len(counts) < len(given):
-            raise SettingsError(" and ".join(f"--{option} {n}" for option, n in given.items()) + ": leave one out")
-        return counts
-
-
-_KEYWORDS: "dict[Split, dict[str, str]]" = {
-    "train": {"pairs": "pairs", "iterations": "iterations"},
-    "validation": {"validation": "validation", "count": "validation"},
-    "test": {"tests": "tests", "count": "tests"},
-    "retain": {"count": "retained"},
-}
-"""Split → the options that count its prompts, with the keyword that each sets."""
-
-_OWN = {"validation": "validation", "tests": "test"}
-"""Option → the split whose prompts alone it counts."""
+            if number is not None and option in ("pairs", "iterations"):
+                check_count(f"--{option}", number)
 
 
 @grouped
@@ -135,7 +113,8 @@ def generate(
     if seed and reparse:
         raise SettingsError("--reparse parses the stored answers and sends nothing: leave --seed out")
     if reparse:
-        output.print_set(_reparse(run, writing, amount), writing, store)
+        reparsed = _reparse(run, writing, amount)
+        output.print_set(reparsed, output.command_after(reparsed, writing, store))
         return
     writers, named = select_writers(writing, keys=not amount.dry_run)
     if writers and seed:
@@ -149,7 +128,7 @@ def generate(
     if not (writers or named):
         wrote = "took the captions that ship" if amount.split == "retain" else "the offline writer wrote"
         console.note(f"no key of an LLM writer is set (see `ecgvf writers`): {wrote}")
-    output.print_set(stage_set, writing, store, (amount.split or "train") if writers else None, amount.batch)
+    output.print_set(stage_set, output.command_after(stage_set, writing, store, amount.batch))
 
 
 _ALLOWED_WITH_REPARSE = {"budget_usd", "yes", "registry"}
@@ -172,19 +151,27 @@ def _reparse(run: "Run", writing: WriterArguments, amount: GenerateArguments) ->
 
 def _generate_offline(run: "Run", writing: WriterArguments, amount: GenerateArguments, seed: int) -> "StageSet | None":
     """Write with the offline writer; None after a dry run."""
+    from ecgvf.pairs.offline import OfflineWriter
+    from ecgvf.pairs.splits import SPLIT_COUNTS
+
     if amount.fresh or amount.batch or writing.templates is not None:
         raise SettingsError("--fresh, --batch and --templates are for LLM writers: name some with --writers")
-    counts = amount.counts(amount.split)
+    amount.check_counts(split := amount.split)
     if amount.dry_run:
+        if split != "retain":
+            OfflineWriter().check(run.concept)
         costs = {"likely_usd": "0", "most_usd": "0", "calls": []}
         console.print_result(
-            {"concept": run.concept.name, "split": amount.split, **costs},
+            {"concept": run.concept.name, "split": split, **costs},
             "The offline writer writes: nothing is sent, nothing is paid.",
         )
         return None
-    iterations = counts.pop("iterations", 1)
-    counts["pairs"] = counts.get("pairs", OFFLINE_PAIRS) * iterations
-    return run.generate(**counts, split=amount.split, surrogates=writing.surrogates, seed=seed)
+    if split is None or split == "train":
+        pairs = (amount.pairs or OFFLINE_PAIRS) * (amount.iterations or 1)
+        counts = {"pairs": pairs, "validation": amount.validation, "tests": amount.tests}
+    else:
+        counts = {SPLIT_COUNTS[split]: amount.count}
+    return run.generate(**counts, split=split, surrogates=writing.surrogates, seed=seed)
 
 
 def _generate_with_llms(
@@ -198,19 +185,20 @@ def _generate_with_llms(
     """Print and confirm the cost, then write with LLMs; None after a dry run."""
     from ecgvf.commands import pairs_output as output
     from ecgvf.pairs.generation_plan import estimate_costs, plan_generation
-    from ecgvf.pairs.llm_writers import generate_with_llms, open_ledger
+    from ecgvf.pairs.llm_writers import NothingUsable, generate_with_llms, open_ledger
 
     split = amount.split or "train"
-    counts = amount.counts(split)
+    amount.check_counts(split)
     with console.status("planning the calls"):
         plans = plan_generation(
             run.concept,
             writers,
             split=split,
+            count=amount.pairs if split == "train" else amount.count,
+            iterations=amount.iterations,
             surrogate_choice=writing.surrogates,
             templates=writing.templates,
             batch=amount.batch,
-            **counts,
         )
         estimates = estimate_costs(plans, open_ledger(run, plans), fresh=amount.fresh)
     if amount.dry_run:
@@ -219,4 +207,8 @@ def _generate_with_llms(
     console.print(*output.estimate_lines(plans, estimates, writing.budget))
     output.confirm(estimates, confirmed)
     # The same plans as the estimate's: they have parsed the stored answers already.
-    return generate_with_llms(run, plans, budget_usd=writing.budget, fresh=amount.fresh)
+    try:
+        return generate_with_llms(run, plans, budget_usd=writing.budget, fresh=amount.fresh)
+    except NothingUsable as error:
+        output.print_set(error.stage_set)
+        raise

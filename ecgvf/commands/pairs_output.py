@@ -14,7 +14,7 @@ from ecgvf.commands.grouping import words
 from ecgvf.commands.results import location, next_command, rendering_command, set_facts
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
-from ecgvf.core.records import SPLITS, Split
+from ecgvf.core.records import SPLITS
 from ecgvf.core.stage_set import StageSet
 from ecgvf.llm.budget import dollars
 from ecgvf.pairs.splits import counts_text, examples
@@ -111,19 +111,13 @@ def _prompts(template: str, estimates: Sequence["CostEstimate"]) -> Iterator[str
         yield f"{later_calls}: the same request, with the prompts kept from the same writer by then."
 
 
-def print_set(
-    stage_set: StageSet, writing: "WriterArguments", store: Path | None, split: Split | None = None, batch: bool = False
-) -> None:
-    """Print what a finished set of pairs contains, and the next command with the other options.
-
-    Raises ``WriterError`` after that if LLMs wrote ``split`` and nothing of it was accepted.
-    """
+def print_set(stage_set: StageSet, following: str = "") -> None:
+    """Print what a finished set of pairs contains, and the ``following`` command (``command_after``)."""
     summary, concept = stage_set.summary, stage_set.run.concept.name
     table = console.table("target prompt", "surrogate prompt", title=f"{concept}: some of the prompts")
     for pair in examples(stage_set, 4):
         table.add_row(console.escape(pair.target), console.escape(pair.surrogate or ""))
     set_aside = summary.get("set_aside", {}).items()
-    unusable = split is not None and not summary[split]["accepted"]
     paid = {name: stats for name, stats in summary.get("writers", {}).items() if "dollars" in stats}
     console.print_result(
         {**set_facts(stage_set), **summary},
@@ -132,12 +126,8 @@ def print_set(
         f"{rejected_counts(summary)}.",
         *(f"{console.escape(name)} stopped: {console.escape(why)}" for name, why in set_aside),
         *(_spending(paid) if "spent" in summary else ()),
-        location(stage_set) + ("" if unusable else f" {_next_command(stage_set, writing, store, batch)}"),
+        f"{location(stage_set)} {following}".rstrip(),
     )
-    if split is not None:
-        from ecgvf.pairs.llm_writers import check_usable
-
-        check_usable(stage_set, split)
 
 
 def accepted_counts(summary: Mapping[str, Any]) -> str:
@@ -152,7 +142,8 @@ def rejected_counts(summary: Mapping[str, Any]) -> str:
     return f"rejected {malformed} malformed, {duplicate} duplicate"
 
 
-def _next_command(stage_set: StageSet, writing: "WriterArguments", store: Path | None, batch: bool) -> str:
+def command_after(stage_set: StageSet, writing: "WriterArguments", store: Path | None, batch: bool = False) -> str:
+    """The next command after a finished set of pairs, by the same writers and with the other options."""
     summary = stage_set.summary
     again = shlex.join(["ecgvf", "generate", *words(writing)])  # by the same writers
     if not summary["train"]["accepted"]:

@@ -6,6 +6,7 @@ import typer
 
 from ecgvf.commands.options import JsonOption, TemplatesOption
 from ecgvf.core import console
+from ecgvf.pairs.default_counts import MAX_PROMPTS
 
 app = typer.Typer(
     cls=console.CommandGroup,
@@ -23,7 +24,7 @@ def templates(as_json: JsonOption = False) -> None:
 @app.command("show")
 def show_templates(
     concept: Annotated[str, typer.Argument(metavar="CONCEPT", help="A shipped concept, or the path of a YAML file.")],
-    count: Annotated[int, typer.Option(min=1, help="Prompts requested in one call.")] = 10,
+    count: Annotated[int, typer.Option(min=1, max=MAX_PROMPTS, help="Prompts requested in one call.")] = 10,
     iteration: Annotated[int, typer.Option(min=0, help="Index of the call, from 0.")] = 0,
     folder: TemplatesOption = None,
     as_json: JsonOption = False,
@@ -37,10 +38,12 @@ def show_templates(
     requests: list[dict[str, str]] = []
     lines: list[str] = []
     retained = [each.name for each in captioned_concepts(about)]
+    # As for one writer, whose calls go through the retained concepts again and again.
+    subjects = [retained[line % len(retained)] for line in range(iteration * count, (iteration + 1) * count)]
     for split in ("train", "test", "retain"):  # validation is requested as test is
         template = load(about.kind, split, folder)
-        subjects = retained[:count] if split == "retain" else []
-        text = template.render(about, count=count, iteration=iteration, retained=subjects)
+        listed = subjects if split == "retain" else []
+        text = template.render(about, count=count, iteration=iteration, retained=listed)
         file = str(template.file)
         requests.append({"template": template.name, "hash": template.hash, "file": file, "text": text})
         lines.append(f"[bold]{console.escape(template.name)}[/bold]  {template.hash[:12]}  {console.escape(file)}\n")

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from string import Template
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ecgvf.core import strict_yaml
-from ecgvf.core.errors import ConceptError
+from ecgvf.core.errors import ConceptError, SettingsError
 from ecgvf.core.paths import data_dir
 from ecgvf.core.validation import did_you_mean, first_error
 
@@ -108,6 +108,12 @@ class Concept(BaseModel):
     def labels(self, label_set: str) -> tuple[str, ...]:
         """The labels of ``label_set`` that mean this concept; empty if it has none."""
         return self.judge_labels.get(label_set, ())
+
+
+def check_surrogate_choice(choice: str) -> None:
+    """Raise ``SettingsError`` unless ``choice`` is a ``SurrogateChoice``."""
+    if choice not in (known := get_args(SurrogateChoice)):
+        raise SettingsError(f"surrogates {choice!r} are unknown: use one of {', '.join(known)}")
 
 
 def _longest(words: tuple[str, ...], text: str) -> str | None:

@@ -1,7 +1,8 @@
-"""Calls to LLMs, each paid once. Knows nothing of prompt pairs.
+"""Calls to LLMs, each paid once. A call names concept, split and number of its prompts; nothing here reads them.
 
 registry.py     the LLMs: address, model, price, limits, and where the key is
 calls.py        a call: everything that decides its answer
+event_loop.py   runs asynchronous code, also beside a running event loop
 dispatch.py     all writers at once, the calls of each in order
 batch.py        the same through a provider's batch endpoint, at a lower price
 ledger.py       every attempt in an append-only file

@@ -39,6 +39,9 @@ class Call:
     """Whether this repeats a call whose answer could not be parsed."""
     build: bool = field(default=False, compare=False)
     """Whether the budget of ``ecgvf build`` pays for it. Not hashed, because the answer is the same."""
+    base: str = field(default="", compare=False)
+    """The hash of the same call without the earlier prompts that it lists, and without a repair's text; "" if it has
+    neither. Not hashed, because the prompt covers it."""
     schema: type[BaseModel] = field(compare=False)
     """The schema of the answer. Not hashed, because the template's hash covers it."""
 

@@ -138,6 +138,7 @@ class Ledger:
             "at": _now(),
             **call.origin(),
             **({"build": True} if call.build else {}),
+            **({"base": call.base} if call.base else {}),
             "price": {"input": str(rates.input), "output": str(rates.output)},
             "reserved": str(reserved),
             **details,

@@ -1,10 +1,10 @@
 """Stage 1: a concept becomes target/surrogate pairs, for training and for evaluation.
 
-Each of three ways ends in a set of ``PromptPair``: a writer in this process (``generate``), LLMs
+Each of three ways ends in a set of ``PromptPair``: a writer in this process (``generate_pairs``), LLMs
 (``generate_with_llms``), and files of other people (``import_pairs``).
 
 splits.py           a set, split by split: each is written, or kept from the current set
-writer.py           the interface of a writer in this process
+writer.py           a request to a writer in this process, and its answer
 offline.py          the offline writer, over the grammar of Janus-nano's world
 split_phrases.py    the phrases of that grammar that each split may use
 captions.py         retained concepts, with the captions that ship

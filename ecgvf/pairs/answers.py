@@ -1,5 +1,7 @@
 """From the text of an answer, whoever wrote it, to drafts, and from drafts to records."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 
@@ -12,6 +14,9 @@ from ecgvf.pairs.writer import Provenance
 
 MAX_DETAIL_CHARACTERS = 10_000
 """How much of an answer a reject keeps; the ledger keeps an LLM's whole answer."""
+
+_LINE = re.compile(r"^[\W\d]*(.+?)\s*$", re.MULTILINE)
+"""The text of each line, without what marks an item of a list."""
 
 
 def read_answer(
@@ -26,21 +31,34 @@ def read_answer(
     """Parse and check an answer: all of its drafts in order, each with a ``fault`` if malformed. Never raises.
 
     ``language`` is the requested language (ISO 639-1; None: any). ``prompt`` is the request: a copy of its example
-    counts as unparsed, and if the example has a surrogate, every draft must have one. ``surrogate_choice`` is what was
-    requested in place of the concept. Near duplicates are found where records are built (``to_records``).
+    counts as unparsed, and if the example has a surrogate, every draft must have one; each of its lines that names a
+    retained concept allows one prompt about it. ``surrogate_choice`` is what was requested in place of the concept.
+    Near duplicates are found where records are built (``to_records``).
     """
     examples = [draft for draft in parse(prompt, split) if draft.parsed]
+    listed = Counter(_LINE.findall(prompt))
     drafts = []
     for draft in parse(text, split):
         if draft.parsed and is_copied(draft, examples):
             draft = unparsed("copied from the example", draft.raw)
         elif draft.parsed:
             fault = find_fault(concept, draft, language, split=split, surrogate_choice=surrogate_choice)
+            if fault is None and split == "retain" and prompt:
+                fault = _unlisted(str(draft.retained_concept), listed)
             draft = replace(draft, fault=fault)
             if split != "retain" and draft.surrogate is None and any(example.surrogate for example in examples):
                 draft = replace(draft, fault=draft.fault or "the surrogate is missing")
         drafts.append(draft)
     return drafts
+
+
+def _unlisted(name: str, listed: Counter[str]) -> str | None:
+    """The fault of a prompt about ``name`` unless a line of the request is left for it; takes that line."""
+    if not listed[name]:
+        again = " again" if name in listed else ""
+        return f"the prompt is about a concept that was not requested{again}: {name!r}"
+    listed[name] -= 1
+    return None
 
 
 def to_records(

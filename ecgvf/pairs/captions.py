@@ -45,6 +45,13 @@ _TEMPLATES: Mapping[RetainedKind, tuple[str, ...]] = {
 }
 """Captions of neighbours and surrogates that are not in the file."""
 
+_PHRASES: Mapping[str, str] = {
+    "Brittany spaniel": "a Brittany spaniel",
+    "English setter": "an English setter",
+    "swimwear": "swimwear",
+}
+"""What stands in the templates for names that begin with a capital and need an article, or that take none."""
+
 
 @dataclass(frozen=True, slots=True)
 class CaptionedConcept:
@@ -121,10 +128,9 @@ def settings() -> dict[str, Any]:
 
 @cache
 def file_hash() -> str:
-    """SHA-256 of the file and of the templates; it decides, with the concept, what is retained."""
-    return hashlib.sha256(
-        _content() + canonical_json({kind: list(each) for kind, each in _TEMPLATES.items()})
-    ).hexdigest()
+    """SHA-256 of the file, the templates and their phrases; it decides, with the concept, what is retained."""
+    templates = {**{kind: list(each) for kind, each in _TEMPLATES.items()}, "phrases": dict(_PHRASES)}
+    return hashlib.sha256(_content() + canonical_json(templates)).hexdigest()
 
 
 def write(concept: Concept, per_concept: int) -> Answer:
@@ -181,4 +187,4 @@ def _captions(name: str, kind: RetainedKind) -> tuple[str, ...]:
     words = name.replace("-", " ")
     if kind == "thing" and words[0].islower() and not words.startswith("the "):
         words = f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
-    return tuple(template.format(words) for template in _TEMPLATES[kind])
+    return tuple(template.format(_PHRASES.get(name, words)) for template in _TEMPLATES[kind])

@@ -64,23 +64,23 @@ def generate_pairs(
     return stage_set
 
 
-def write_captions(run: ConceptRun, per_concept: int = RETAINED_PROMPTS) -> StageSet:
+def write_captions(run: ConceptRun, retained: int = RETAINED_PROMPTS) -> StageSet:
     """Write the captions that ship as the retain split, and keep the other splits; make the set current, return it.
 
-    ``per_concept`` is the number of captions of each retained concept, from 1 to ``RETAINED_PROMPTS``, which is how
+    ``retained`` is the number of captions of each retained concept, from 1 to ``RETAINED_PROMPTS``, which is how
     many each has. Raises ``SettingsError``, ``StoreError``, ``DiskFull``.
     """
-    check_count("--count", per_concept)
-    if per_concept > RETAINED_PROMPTS:
+    check_count("--count", retained)
+    if retained > RETAINED_PROMPTS:
         raise SettingsError(
-            f"--count {per_concept}: {RETAINED_PROMPTS} captions of each retained concept ship; LLMs write more (see "
+            f"--count {retained}: {RETAINED_PROMPTS} captions of each retained concept ship; LLMs write more (see "
             "`ecgvf writers`)"
         )
     reading = offline_reader_settings(run.concept.kind)
-    settings = {**captions.settings(), SPLIT_COUNTS["retain"]: per_concept, **reading}
+    settings = {**captions.settings(), SPLIT_COUNTS["retain"]: retained, **reading}
 
     def records(accepted: PromptIndex) -> list[PromptPair]:
-        answer = captions.write(run.concept, per_concept)
+        answer = captions.write(run.concept, retained)
         drafts = read_answer(run.concept, answer.text, "retain")
         return to_records(run.concept, answer.provenance, drafts, accepted, len(drafts))
 

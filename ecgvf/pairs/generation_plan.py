@@ -10,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ecgvf.core.concepts import Concept, SurrogateChoice
+from ecgvf.core.concepts import Concept, SurrogateChoice, check_surrogate_choice
 from ecgvf.core.errors import SettingsError
-from ecgvf.core.records import Split
+from ecgvf.core.records import SPLITS, Split
 from ecgvf.llm import budget
 from ecgvf.llm.attempt import Attempt
 from ecgvf.llm.budget import CostEstimate
@@ -33,6 +33,14 @@ from ecgvf.pairs.default_counts import (
 )
 from ecgvf.pairs.parsing import answer_schema
 from ecgvf.pairs.templates import Template, load
+
+DEFAULT_COUNT: Mapping[Split, int] = {
+    "train": PROMPTS_PER_CALL,
+    "validation": VALIDATION_PROMPTS,
+    "test": TEST_PROMPTS,
+    "retain": RETAINED_PROMPTS,
+}
+"""Split → how many prompts LLMs write: pairs in each call, prompts, or prompts of each retained concept."""
 
 LISTED_PROMPTS, LISTED_CHARACTERS = 60, 90
 """How many of the writer's latest target prompts a call lists, and how many characters of each."""
@@ -66,13 +74,11 @@ class GenerationPlan:
     """For the retain split: the concepts to request prompts of, call by call."""
 
     def owns(self, intent: Mapping[str, Any]) -> bool:
-        """Whether a ledger's intent belongs to this plan, and so to its budget."""
-        expected = (self.writer.name, self.writer.config.model, self.split, self.restarts)
-        if tuple(intent[key] for key in ("writer", "model", "split", "restarts")) != expected:
+        """Whether a ledger's intent belongs to this plan, and so to its budget, whatever earlier prompts it lists."""
+        iteration = intent["iteration"] - self.first_iteration
+        if intent["writer"] != self.writer.name or not 0 <= iteration < len(self.counts):
             return False
-        if intent["request"]["template_hash"] != self.template.hash:
-            return False
-        return bool(0 <= intent["iteration"] - self.first_iteration < len(self.counts))
+        return bool((intent.get("base") or intent["call"]) == self.call(iteration).hash)
 
     def conversations(self) -> list[Conversation]:
         """The calls: one conversation, or in a batch a conversation per call."""
@@ -113,6 +119,7 @@ class GenerationPlan:
             max_output_tokens=config.max_output_tokens,
             repair=bool(repair),
             build=self.build,
+            base=self.call(iteration).hash if kept or repair else "",
             schema=answer_schema(self.split),
         )
 
@@ -160,43 +167,41 @@ def plan_generation(
     writers: Sequence[LLMWriter],
     *,
     split: Split = "train",
-    pairs: int = PROMPTS_PER_CALL,
-    iterations: int = ITERATIONS,
-    validation: int = VALIDATION_PROMPTS,
-    tests: int = TEST_PROMPTS,
-    retained: int = RETAINED_PROMPTS,
+    count: int | None = None,
+    iterations: int | None = None,
     surrogate_choice: SurrogateChoice = "single",
     templates: Path | None = None,
     batch: bool = False,
 ) -> list[GenerationPlan]:
     """Plan the calls for one split, a plan per writer.
 
-    ``train``: ``pairs`` pairs in each of ``iterations`` calls to each writer. The other splits are shared evenly among
-    the writers: ``validation`` prompts, ``tests`` prompts, or ``retained`` prompts of each retained concept.
-    ``surrogate_choice`` is what replaces the concept, ``templates`` a folder of the user's own (None: the shipped
-    ones). Raises ``SettingsError`` for a number below 1, more than ``MAX_PROMPTS`` prompts, or a writer without a batch
-    endpoint, and ``TemplateError``.
+    ``train``: ``count`` pairs in each of ``iterations`` calls (None: ``ITERATIONS``) to each writer. The other splits
+    are shared evenly among the writers: ``count`` prompts, or for ``retain`` ``count`` of each retained concept. None
+    is the ``DEFAULT_COUNT``. ``surrogate_choice`` is what replaces the concept, ``templates`` a folder of the user's
+    own (None: the shipped ones). Raises ``SettingsError`` for an unknown ``split`` or ``surrogate_choice``, a number
+    below 1, more than ``MAX_PROMPTS`` prompts, ``iterations`` of another split than ``train``, or a writer without a
+    batch endpoint, and ``TemplateError``.
     """
-    # An evaluation split's number is --count on the command line.
-    numbers = {
-        "train": {"--pairs": pairs, "--iterations": iterations},
-        "validation": {"--count": validation},
-        "test": {"--count": tests},
-        "retain": {"--count": retained},
-    }[split]
-    for option, number in numbers.items():
-        check_count(option, number)
+    if split not in SPLITS:
+        raise SettingsError(f"split {split!r} is unknown: use one of {', '.join(SPLITS)}")
+    check_surrogate_choice(surrogate_choice)
+    if iterations is not None and split != "train":
+        raise SettingsError(f"--iterations {iterations}: only pairs have iterations; leave it out")
+    count = DEFAULT_COUNT[split] if count is None else count
+    iterations = ITERATIONS if iterations is None else iterations
+    check_count("--count", count)
+    check_count("--iterations", iterations)
     names = [each.name for each in captioned_concepts(concept)] if split == "retain" else []
-    totals = {"train": pairs * iterations, "validation": validation, "test": tests, "retain": len(names) * retained}
-    check_count(f"prompts of split {split},", total := totals[split])
+    total = count * {"train": iterations, "retain": len(names)}.get(split, 1)
+    check_count(f"prompts of split {split},", total)
     without = [writer.name for writer in writers if batch and not writer.config.batch]
     if without:
         raise SettingsError(f"no batch endpoint for {', '.join(without)}: leave --batch out, or the writer")
-    subjects = names * retained
+    subjects = names * count
     if split == "train":
-        requested = [(pairs,) * iterations] * len(writers)
+        requested = [(count,) * iterations] * len(writers)
     else:
-        requested = [split_into_calls(count) for count in split_evenly(total, len(writers))]
+        requested = [split_into_calls(share) for share in split_evenly(total, len(writers))]
     template = load(concept.kind, split, templates)
     reader = AnswerReader(concept, template.language, surrogate_choice)
     next_subjects = iter(subjects)

@@ -90,8 +90,8 @@ def generate_with_llms(
 ) -> StageSet:
     """Complete ``plans``, all of one split, and write the set of their answers; the other splits are kept.
 
-    If no answer is usable (``check_usable``), the current set stays the current one. Parameters as of ``complete``.
-    Raises ``WriterError`` if no writer answered, and as ``complete`` does.
+    Parameters as of ``complete``. Raises ``WriterError`` if no writer answered, ``NothingUsable`` if nothing in the
+    answers was accepted, with which the current set stays the current one, and as ``complete`` does.
     """
     written = complete(run, plans, budget_usd=budget_usd, fresh=fresh, in_budget=in_budget)
     if not has_answers(written):
@@ -102,20 +102,31 @@ def generate_with_llms(
     if stage_set.summary[split]["accepted"] or not (run.folder(PAIRS) / "current").is_file():
         stage_set.finish({})  # becomes current
         run.store.remember(run.concept)
+    _check_usable(stage_set, split)
     return stage_set
 
 
-def check_usable(stage_set: StageSet, split: Split) -> None:
-    """Raise ``WriterError`` if nothing of ``split``, which LLMs wrote, was accepted."""
+class NothingUsable(WriterError):
+    """Nothing that LLMs wrote for a split was accepted."""
+
+    def __init__(self, message: str, stage_set: StageSet) -> None:
+        super().__init__(message)
+        self.stage_set = stage_set
+        """The set of the rejected prompts."""
+
+
+def _check_usable(stage_set: StageSet, split: Split) -> None:
+    """Raise ``NothingUsable`` if nothing of ``split``, which LLMs wrote, was accepted."""
     counts, run = stage_set.summary[split], stage_set.run
     if counts["accepted"]:
         return
     current = run.current(PAIRS)
     until_then = "has none until then" if current.path == stage_set.path else f"stays {current.fingerprint}"
-    raise WriterError(
+    raise NothingUsable(
         f"no usable {SPLIT_NAMES[split]}: rejected {counts['malformed']} malformed, {counts['duplicate']} duplicate; "
         f"`ecgvf status --concept {run.concept.name}` has the reasons: name other writers, or ask them again with "
-        f"--fresh; the current set {until_then}"
+        f"--fresh; the current set {until_then}",
+        stage_set,
     )
 
 
@@ -149,7 +160,7 @@ def reparse(run: ConceptRun) -> StageSet:
     written = write_splits(run, splits, current.summary["writer"], current=False)
     for split in splits:
         if current.summary[split]["accepted"]:
-            check_usable(written, split)
+            _check_usable(written, split)
     written.finish({})  # becomes current
     return written
 
@@ -168,11 +179,8 @@ def _check_no_batch(plans: Sequence[GenerationPlan], ledger: Ledger) -> None:
 
     A batch that was submitted before its id was written is known by the mark in its intents alone.
     """
-    addresses = {plan.writer.config.base_url for plan in plans}  # a batch elsewhere has other calls
-    waiting = [attempt for attempt in ledger.attempts() if attempt.answer is None and _own(plans, attempt.intent)]
-    batched = [
-        attempt for attempt in waiting if attempt.intent.get("batch") and attempt.intent["base_url"] in addresses
-    ]
+    waiting = [attempt for attempt in ledger.attempts() if attempt.answer is None and attempt.intent.get("batch")]
+    batched = [attempt for attempt in waiting if _own(plans, attempt.intent)]
     if batched:
         names = ", ".join(sorted({attempt.intent["writer"] for attempt in batched}))
         split = plans[0].split

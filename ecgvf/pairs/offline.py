@@ -10,11 +10,11 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args
+from typing import Any
 
 from ecgvf.core import seeds
-from ecgvf.core.concepts import Concept, SurrogateChoice
-from ecgvf.core.errors import SettingsError, WriterError
+from ecgvf.core.concepts import Concept, SurrogateChoice, check_surrogate_choice
+from ecgvf.core.errors import WriterError
 from ecgvf.core.files import content_hash
 from ecgvf.core.records import Split, Wording
 from ecgvf.pairs.split_phrases import AllowedPhrases, style_phrases, thing_phrases
@@ -48,9 +48,7 @@ class OfflineWriter:
     name: str = field(default=NAME, init=False)
 
     def __post_init__(self) -> None:
-        if self.surrogate_choice not in get_args(SurrogateChoice):
-            known = ", ".join(get_args(SurrogateChoice))
-            raise SettingsError(f"surrogates {self.surrogate_choice!r} are unknown: use one of {known}")
+        check_surrogate_choice(self.surrogate_choice)
 
     def settings(self) -> dict[str, Any]:
         """What decides its answers; part of the set's fingerprint."""

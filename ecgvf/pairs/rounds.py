@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
-from ecgvf.core.concepts import Concept, SurrogateChoice
+from ecgvf.core.concepts import Concept, SurrogateChoice, check_surrogate_choice
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import Split
 from ecgvf.core.run import ConceptRun
@@ -85,6 +85,7 @@ class LLMRounds:
 
     def __post_init__(self) -> None:
         check_budget(self.budget_usd)
+        check_surrogate_choice(self.surrogate_choice)
 
     @property
     def name(self) -> str:

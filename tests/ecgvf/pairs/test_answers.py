@@ -37,3 +37,14 @@ def test_copy_of_the_example_in_the_request_is_not_a_draft(split: str) -> None:
     [copy] = read_answer(CHURCH, prompt, split, prompt=prompt)
     assert (copy.parsed, copy.fault) == (False, "copied from the example")
     assert json.loads(copy.raw)["target"] in prompt
+
+
+@pytest.mark.parametrize("mark", ["- ", "1. ", ""])
+def test_each_line_of_the_request_allows_one_prompt_about_its_retained_concept(mark: str) -> None:
+    names = ["castle", "factory", "factory", "golden retriever"]
+    prompt = "Write 4 captions.\n\n" + "\n".join(f"{mark}{name}" for name in names)
+    answered = ["factory", "hotel", "factory", "castle", "factory"]
+    items = [{"target": f"A {name} seen from hill {n}.", "retained_concept": name} for n, name in enumerate(answered)]
+    fault = "the prompt is about a concept that was not requested"
+    faults = [None, f"{fault}: 'hotel'", None, None, f"{fault} again: 'factory'"]
+    assert [draft.fault for draft in read_answer(CHURCH, json.dumps(items), "retain", prompt=prompt)] == faults

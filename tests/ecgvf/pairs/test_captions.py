@@ -48,6 +48,21 @@ def test_what_the_file_does_not_caption_has_captions_from_templates() -> None:
     assert not [each.name for each in captioned_concepts(concepts.find("nudity")) if each.surrogate]  # no things
 
 
+@pytest.mark.parametrize(
+    ("concept", "name", "caption"),
+    [
+        ("nudity", "swimwear", "A photo of swimwear."),
+        ("english-springer", "Brittany spaniel", "A photo of a Brittany spaniel."),
+        ("english-springer", "English setter", "A photo of an English setter."),
+    ],
+)
+def test_captions_from_templates_have_an_article_where_the_name_needs_one(
+    concept: str, name: str, caption: str
+) -> None:
+    found = {each.name: each for each in captioned_concepts(concepts.find(concept))}
+    assert not found[name].shipped and found[name].captions[0] == caption
+
+
 def test_a_neighbour_is_known_by_other_words_for_it() -> None:
     """Hyphens, and what ImageNet calls it: its captions name a saxophone and a lighthouse."""
     concept = concepts.find("tench").model_copy(update={"neighbours": ("saxophone", "lighthouse", "Tow-truck")})

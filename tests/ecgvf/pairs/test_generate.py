@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from ecgvf import Run
 from ecgvf.cli import app
 from ecgvf.core.concepts import Concept, find
 from ecgvf.core.errors import SettingsError, StoreCorrupt, WriterError
@@ -18,8 +19,11 @@ from ecgvf.core.records import WORDINGS, PromptPair, Split, to_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.core.store import Store
+from ecgvf.llm.registry import Registry
+from ecgvf.pairs.captions import captioned_concepts
 from ecgvf.pairs.checks import PromptIndex, are_near_duplicates
 from ecgvf.pairs.generate import MAX_FRUITLESS_CALLS, generate_pairs
+from ecgvf.pairs.generation_plan import plan_generation
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.splits import keep_split
 from ecgvf.pairs.writer import Answer, Provenance, Request
@@ -337,6 +341,29 @@ def test_impossible_numbers_are_an_error(run: ConceptRun, name: str, number: int
         generate_pairs(run, **{"pairs": 1, "validation": 1, "tests": 1} | {name: number})
 
 
+@pytest.mark.parametrize(
+    ("numbers", "split"), [({"pairs": 5}, "test"), ({"tests": 5}, "validation"), ({"retained": 5}, None)]
+)
+def test_a_number_of_prompts_that_are_not_written_is_an_error(
+    run: ConceptRun, numbers: dict[str, int], split: Split | None
+) -> None:
+    [name] = numbers
+    with pytest.raises(SettingsError, match=f"^{name} 5: not written with split={split!r}"):
+        Run(CHURCH, run.store).generate(**numbers, split=split)
+
+
+@pytest.mark.parametrize(
+    ("split", "requested"), [("train", [20, 20, 20]), ("validation", [10, 10]), ("test", [10, 10])]
+)
+def test_the_count_of_a_plan_is_of_its_split(split: Split, requested: list[int]) -> None:
+    writers = Registry().preset("default")[:1]
+    [plan] = plan_generation(CHURCH, writers, split=split, count=20)
+    assert list(plan.counts) == requested
+    if split != "train":
+        with pytest.raises(SettingsError, match="--iterations 2: only pairs have iterations"):
+            plan_generation(CHURCH, writers, split=split, iterations=2)
+
+
 def test_concept_outside_nanos_world_leaves_no_trace(tmp_path: Path) -> None:
     run = ConceptRun(Store(tmp_path / "store"), find("nudity"))
     with pytest.raises(WriterError):
@@ -381,7 +408,14 @@ def test_command_names_changed_settings_by_their_options_each_once() -> None:
         (["generate"], "name a concept with --concept: `ecgvf concepts` lists them"),
         (["generate", "--concept", "chruch"], "unknown concept"),
         (["generate", "--concept", "nudity"], "cannot render"),
-        (["generate", "--concept", "church", "--pairs", "0"], "--pairs"),
+        (["generate", "--concept", "nudity", "--dry-run"], "cannot render"),
+        (["generate", "--concept", "church", "--pairs", "0"], "--pairs 0: it must be at least 1"),
+        (["generate", "--concept", "church", "--pairs", "-5", "--iterations", "-2"], ": it must be at least 1"),
+        (["generate", "--concept", "church", "--iterations", "0"], "--iterations 0: it must be at least 1"),
+        (
+            ["generate", "--concept", "church", "--iterations", "0", "--dry-run"],
+            "--iterations 0: it must be at least 1",
+        ),
         (["templates", "show", "chruch"], "unknown concept"),
         (["templates", "show", "church", "--templates", "nowhere"], "cannot read the template"),
     ],
@@ -413,3 +447,16 @@ def test_templates_are_shown_verbatim() -> None:
     result = command("templates", "show", "church")
     assert result.exit_code == 0
     assert output["templates"][0]["text"] in result.stdout
+
+
+@pytest.mark.parametrize(("count", "iteration"), [(10, 1), (100, 0)])
+def test_a_shown_request_for_captions_lists_the_retained_concepts_of_its_call(count: int, iteration: int) -> None:
+    words = ("--count", str(count), "--iteration", str(iteration), "--json")
+    *_, shown = json.loads(command("templates", "show", "church", *words).stdout)["templates"]
+    names = [each.name for each in captioned_concepts(CHURCH)] * 5
+    [plan] = plan_generation(CHURCH, Registry().preset("default")[:1], split="retain", count=5)
+    listed = [line.removeprefix("- ") for line in shown["text"].splitlines() if line.startswith("- ")]
+    assert f"Write {count} plain captions" in shown["text"]
+    assert listed == names[iteration * count : (iteration + 1) * count]
+    if count == 10:
+        assert shown["text"] == plan.call(iteration).prompt

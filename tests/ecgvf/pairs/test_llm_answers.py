@@ -20,6 +20,8 @@ from ecgvf.core.store import Store
 from ecgvf.llm import retry
 from ecgvf.llm.registry import Registry
 from ecgvf.pairs import answer_reader, answers
+from ecgvf.pairs.generation_plan import plan_generation
+from ecgvf.pairs.llm_writers import NothingUsable, generate_with_llms
 from ecgvf.pairs.parsing import Draft
 from tests.llm_run import ALL, SDKS, ledger, pairs_set, rows, scripted, summary
 from tests.llm_server import MALFORMED, SIX, LlmServer, chaos
@@ -212,6 +214,15 @@ def test_answers_without_a_usable_pair_are_a_one_line_error(server: LlmServer, g
         row.reason is None for row in rows()
     )
     assert "Next:" not in result.output
+
+
+def test_the_error_about_answers_without_a_usable_pair_has_the_set(server: LlmServer, tmp_path: Path) -> None:
+    server.behave = lambda _: "leak"
+    run = Run("church")
+    plans = plan_generation(run.concept, Registry(server.registry(tmp_path)).select("gpt"), iterations=1)
+    with pytest.raises(NothingUsable, match="no usable pairs: rejected 10 malformed") as caught:
+        generate_with_llms(run, plans)
+    assert caught.value.stage_set.summary["train"] == {"accepted": 0, "malformed": 10, "duplicate": 0}
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ecgvf.cli import app
-from ecgvf.core.paths import templates_dir
+from ecgvf.core.paths import data_dir, templates_dir
 from ecgvf.core.store import Store
 from tests.llm_run import ALL, KEYS, rows, scripted, summary
 from tests.llm_server import LlmServer
@@ -31,19 +31,30 @@ def test_the_budget_is_a_hard_stop_before_each_call(server: LlmServer, generate:
     assert sent < len(server.requests) == 3
 
 
-def test_calls_with_another_template_do_not_count_toward_the_budget(
-    server: LlmServer, generate: Callable[..., Any], tmp_path: Path
+@pytest.mark.parametrize(
+    "changed", [("--templates", "mine"), ("--concept", "mine.yaml"), ("--pairs", "9"), ("--surrogates", "free")]
+)
+def test_calls_of_a_different_command_do_not_count_toward_the_budget(
+    server: LlmServer,
+    generate: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changed: tuple[str, str],
 ) -> None:
-    shutil.copytree(templates_dir(), tmp_path / "mine")
-    pairs = tmp_path / "mine" / "object" / "pairs.md.j2"
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(templates_dir(), "mine")
+    pairs = Path("mine/object/pairs.md.j2")
     pairs.write_text(pairs.read_text(encoding="utf-8").replace("Vary the length", "Please vary the length"))
+    church = (data_dir() / "concepts" / "church.yaml").read_text(encoding="utf-8")
+    Path("mine.yaml").write_text(re.sub("description: .*", "description: Another.", church))
     command = ("--writers", "gpt", "--iterations", "1", "--budget-usd", "0.17")
     server.behave = lambda _: "cut"  # possibly paid
     assert generate(*command).exit_code == 2 and len(server.requests) == 1
     server.behave = lambda _: "fine"
     assert "budget" in generate(*command).stderr and len(server.requests) == 1
-    result = generate(*command, "--templates", str(tmp_path / "mine"))
+    result = generate(*command, *changed)
     assert result.exit_code == 0 and len(server.requests) == 2, result.output
+    assert summary()["writers"]["gpt"]["possibly"] == "0"
 
 
 def test_the_reason_for_setting_a_writer_aside_is_in_summary_and_status(
@@ -209,19 +220,17 @@ def test_a_dry_run_needs_no_key(
         (["--writers", "kimi", "--batch"], "no batch"),
         (["--writers", "gpt", "--count", "84"], "--split test --count 84"),
         (["--yes", "--pairs", "5", "--tests", "7"], "--split test --count 7"),
-        (["--writers", "gpt", "--split", "test", "--pairs", "5"], "--count N"),
-        (["--writers", "gpt", "--split", "test", "--iterations", "2"], "--count N"),
-        (["--writers", "gpt", "--split", "train", "--count", "5"], "counted by --pairs"),
-        (["--writers", "offline", "--split", "train", "--count", "5"], "counted by --pairs"),
         (["--writers", "offline", "--count", "5"], "--split test --count 5"),
         *[
             (["--writers", writer, "--split", *words], message)
             for writer in ("gpt", "offline")
             for words, message in (
-                (["validation", "--pairs", "500"], "--pairs 500: only validation prompts are written, counted by"),
-                (["retain", "--iterations", "2"], "--iterations 2: only prompts of retained concepts are written"),
-                (["train", "--tests", "50"], "for test prompts --split test --count 50"),
-                (["test", "--tests", "5", "--count", "7"], "--tests 5 and --count 7: leave one out"),
+                (["validation", "--pairs", "500"], "--pairs 500: training pairs are counted by --pairs and"),
+                (["retain", "--iterations", "2"], "as in --split retain --count 2"),
+                (["train", "--count", "5"], "as in --split test --count 5"),
+                (["train", "--validation", "50"], "as in --split validation --count 50"),
+                (["test", "--tests", "5"], "as in --split test --count 5"),
+                (["train", "--pairs", "0"], "--pairs 0: it must be at least 1"),
             )
         ],
         (

@@ -16,12 +16,14 @@ from typer.testing import CliRunner
 from ecgvf import Run
 from ecgvf.cli import app
 from ecgvf.core.concepts import find
-from ecgvf.core.paths import data_dir
+from ecgvf.core.errors import SettingsError
+from ecgvf.core.paths import data_dir, templates_dir
 from ecgvf.core.store import Store
 from ecgvf.llm.registry import Rates, Registry
 from ecgvf.pairs import answer_reader, captions, checks, parsing
 from ecgvf.pairs.captions import captioned_concepts
 from ecgvf.pairs.parsing import Draft
+from ecgvf.pairs.rounds import LLMRounds
 from tests.llm_run import ALL, KEYS, ledger, pairs_set, rows, scripted, summary
 from tests.llm_server import SIX, LlmServer
 
@@ -52,6 +54,34 @@ def test_llms_write_beside_a_running_event_loop_as_jupyter_has_one(server: LlmSe
     assert len(server.requests) == 2 and {row.writer for row in rows()} == {"gpt", "claude"}
     asyncio.run(cell(fresh=True))
     assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"surrogates": "per_term"}, "surrogates 'per_term' are unknown: use one of single, per-term, free"),
+        ({"split": "val"}, "split 'val' is unknown: use one of train, validation, test, retain"),
+    ],
+)
+def test_an_unknown_choice_is_refused_before_anything_is_sent(
+    server: LlmServer, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    writers = Registry(server.registry(tmp_path)).select("gpt")
+    with pytest.raises(SettingsError, match=f"^{message}$"):
+        Run("church").generate_with_llms(writers, **options)
+    assert not server.requests
+
+
+def test_a_build_refuses_an_unknown_choice_of_surrogates(server: LlmServer, tmp_path: Path) -> None:
+    writers = Registry(server.registry(tmp_path)).select("gpt")
+    with pytest.raises(SettingsError, match="surrogates 'per_term' are unknown"):
+        LLMRounds(writers[0], writers, surrogate_choice="per_term")  # type: ignore[arg-type]
+
+
+def test_the_folder_of_templates_may_be_a_string(server: LlmServer, tmp_path: Path) -> None:
+    writers = Registry(server.registry(tmp_path)).select("gpt")
+    written = Run("church").generate_with_llms(writers, iterations=1, templates=str(templates_dir()))
+    assert written.summary["train"]["accepted"] == 10
 
 
 def test_each_sdk_enforces_structure_in_its_own_way(server: LlmServer, generate: Callable[..., Any]) -> None:
@@ -341,7 +371,7 @@ def test_reparse_reads_stored_answers_without_a_call(
     assert pairs_set().fingerprint == first
     monkeypatch.setattr(parsing, "VERSION", 99)
     result = generate("--reparse")
-    assert result.exit_code == 0 and "parser: 8 → 99" in result.output
+    assert result.exit_code == 0 and "parser: 9 → 99" in result.output
     assert (rows(), len(server.requests)) == (before, sent)
 
 
