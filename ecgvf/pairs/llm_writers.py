@@ -9,6 +9,7 @@ from typing import Any
 
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError, StageMissing, WriterError
+from ecgvf.core.files import require_local
 from ecgvf.core.records import PromptPair, Split
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
@@ -29,7 +30,11 @@ from ecgvf.pairs.writer_stats import Spending
 
 
 def open_ledger(run: ConceptRun, plans: Sequence[GenerationPlan]) -> Ledger:
-    """Open the ledger of a run; the keys of the plans' writers never reach it."""
+    """Open the ledger of a run, to send calls; the keys of the plans' writers never reach it.
+
+    Raises ``StoreError`` on object storage.
+    """
+    require_local(run.store.root, "the ledger of paid calls")
     return Ledger.load(run, secret_keys(plan.writer for plan in plans))
 
 
@@ -49,9 +54,10 @@ def complete(
     run is sending calls.
     """
     check_budget(budget_usd)
+    opened = open_ledger(run, plans)
     run.store.remember_new(run.concept)
     split, batch, template, reader = plans[0].split, plans[0].batch, plans[0].template, plans[0].reader
-    with open_ledger(run, plans).writing() as ledger:
+    with opened.writing() as ledger:
         if fresh:
             ledger.restart([plan.writer.name for plan in plans], split)
         plans = with_restarts(plans, ledger)
