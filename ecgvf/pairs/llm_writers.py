@@ -106,7 +106,7 @@ def generate_with_llms(
     split, names = plans[0].split, ", ".join(plan.writer.name for plan in plans)
     stage_set = write_splits(run, {split: written}, names, current=False)
     if stage_set.summary[split]["accepted"] or not (run.folder(PAIRS) / "current").is_file():
-        stage_set.finish({})  # becomes current
+        stage_set.make_current()
         run.store.remember(run.concept)
     return stage_set
 
@@ -156,7 +156,7 @@ def reparse(run: ConceptRun) -> StageSet:
     for split in splits:
         if current.summary[split]["accepted"]:
             check_usable(written, split)
-    written.finish({})  # becomes current
+    written.make_current()
     return written
 
 
