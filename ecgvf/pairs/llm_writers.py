@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from ecgvf.core import console
-from ecgvf.core.errors import SettingsError, StageMissing, WriterError
+from ecgvf.core.errors import EcgvfError, SettingsError, StageMissing, WriterError
 from ecgvf.core.files import require_local
 from ecgvf.core.records import PromptPair, Split
 from ecgvf.core.run import ConceptRun
@@ -27,6 +27,8 @@ from ecgvf.pairs.generation_plan import GenerationPlan, with_restarts
 from ecgvf.pairs.splits import SPLIT_NAMES, SplitGenerator, split_records, write_splits
 from ecgvf.pairs.writer import Provenance
 from ecgvf.pairs.writer_stats import Spending
+
+_WITHOUT_FRESH = "to go on, run the command again without --fresh, which would send and pay for every call again"
 
 
 def open_ledger(run: ConceptRun, plans: Sequence[GenerationPlan]) -> Ledger:
@@ -73,7 +75,13 @@ def complete(
                 if fresh:
                     raise console.Interrupted("Run the command again without --fresh to go on.") from None
                 raise
+            except EcgvfError:
+                if fresh:
+                    console.note(_WITHOUT_FRESH)
+                raise
         _warn(result)
+        if fresh and result.set_aside:
+            console.note(_WITHOUT_FRESH)
         asked: dict[str, Any] = {"template": template.name, "hash": template.hash, "language": template.language}
         if reader.surrogate_choice != "free":  # sets from before there was a choice are free
             asked["surrogates"] = reader.surrogate_choice
