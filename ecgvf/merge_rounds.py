@@ -30,7 +30,7 @@ def merge_rounds(acceptances: Sequence[StageSet]) -> FilterResult:
         scores = [run.open(CLIP_SCORES, each["likeness"]) for each in by_round]
         bounds["likeness"] = _merge_sets(scores, pairs).fingerprint
     for merged in (pairs, images, verdicts):
-        merged.finish({})  # becomes current
+        merged.make_current()
     run.store.remember(run.concept)
     return write_acceptance(images, verdicts, bounds)
 

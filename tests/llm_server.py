@@ -354,6 +354,8 @@ def text(request: Request, behaviour: str) -> str:
             return "I cannot help with that."
         case "refusal-in-words":
             return "I'm sorry, but I can't help with that."
+        case "thinking":  # of the pairs that it would give if it were asked again
+            return f"<think>{answer} {'Hm. ' * 100}</think>Certainly! Which kind of church do you have in mind?"
         case "chatter":
             return "Certainly! Which kind of church do you have in mind?"
         case "filter" | "empty":

@@ -43,7 +43,7 @@ def diff(
     after: Annotated[str, typer.Argument(metavar="AFTER", help="The same, at another version.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Show the changes between two versions: pairs added, removed, judged anew; settings."""
+    """Show the changes between two versions: pairs added, removed, judged anew or moved; settings."""
     from ecgvf.publish.versions import diff as diff_datasets
 
     (old, old_concept), (new, new_concept) = _open(before), _open(after)
@@ -105,12 +105,12 @@ def _diff_lines(concept: "ConceptDiff") -> Iterator[str]:
         return
     yield (
         f"[bold]{concept.concept}[/bold]: {len(concept.added)} added, {len(concept.removed)} removed, "
-        f"{len(concept.rejudged)} judged anew, {console.counted(len(concept.settings), 'setting')} changed"
+        f"{len(concept.rejudged)} judged anew or moved, {console.counted(len(concept.settings), 'setting')} changed"
     )
     shown = {
         "+": [_prompts(row) for row in concept.added],
         "-": [_prompts(row) for row in concept.removed],
-        "~": [f"{_prompts(row)}: {_reason(row['before'])} → {_reason(row['after'])}" for row in concept.rejudged],
+        "~": [f"{_prompts(row)}: {_change(row['before'], row['after'])}" for row in concept.rejudged],
     }
     for mark, records in shown.items():
         yield from (f"  {mark} {console.escape(record)}" for record in records[:MAX_SHOWN])
@@ -125,5 +125,6 @@ def _prompts(row: dict[str, Any]) -> str:
     return f"{prompts} ({row['reason']})" if row.get("reason") else prompts
 
 
-def _reason(verdict: dict[str, Any]) -> str:
-    return verdict["reason"] or "accepted"
+def _change(before: dict[str, Any], after: dict[str, Any]) -> str:
+    moved = f"{before['split']} → {after['split']}, " if before["split"] != after["split"] else ""
+    return f"{moved}{before['reason'] or 'accepted'} → {after['reason'] or 'accepted'}"

@@ -102,7 +102,12 @@ class StageSet(ShardSet):
         """
         super().finish(summary)
         if current:
-            write_atomic(self.path.parent / "current", f"{self.fingerprint}\n".encode())
+            self.make_current()
+
+    def make_current(self) -> None:
+        """Make this finished set the one that the next stage reads. Raises ``StageMissing`` before it is finished."""
+        self.require_finished()
+        write_atomic(self.path.parent / "current", f"{self.fingerprint}\n".encode())
 
     def announce(self) -> None:
         """Print a note of the settings that differ from the current set's, up to ``MAX_CHANGES`` of them."""

@@ -81,7 +81,8 @@ def filter_images(
         images, verdicts = _render_and_judge(pairs, images, rendering, opened, pool, current=current)
         by_seed = [verdicts, *_judge_further_seeds(images, pairs, rendering, bounds.seeds - 1, opened, pool)]
     measured = measure_bounds(images, by_seed, bounds, encoder, current=current)
-    images.finish({}, current=current)  # a set selected by ``set_id`` becomes current
+    if current:
+        images.make_current()  # it may be another, selected by ``set_id``
     return write_acceptance(images, verdicts, measured, current=current)
 
 

@@ -9,8 +9,8 @@ from ecgvf.core.files import content_hash
 from ecgvf.core.records import Split
 from ecgvf.llm.registry import Sdk, Structure
 
-_ORIGIN = ("writer", "sdk", "model", "concept", "split", "iteration", "restarts", "base_url", "repair")
-_REQUEST = ("count", "prompt", "template", "template_hash", "structure", "max_output_tokens")
+ORIGIN = ("writer", "sdk", "model", "concept", "split", "iteration", "restarts", "base_url", "repair")
+REQUEST = ("count", "prompt", "template", "template_hash", "structure", "max_output_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +52,8 @@ class Call:
 
     def origin(self) -> dict[str, Any]:
         """The fields of a ledger's intent that say which call of which run this is."""
-        return {name: getattr(self, name) for name in _ORIGIN}
+        return {name: getattr(self, name) for name in ORIGIN}
 
     def request(self) -> dict[str, Any]:
         """The fields of a ledger's intent that say what is requested."""
-        return {name: getattr(self, name) for name in _REQUEST}
+        return {name: getattr(self, name) for name in REQUEST}

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,7 +32,7 @@ from ecgvf.core.files import JSON, disk_errors, lock_file, require_local, sync_f
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS
 from ecgvf.llm.attempt import Attempt, Spent, cost_of
-from ecgvf.llm.calls import Call
+from ecgvf.llm.calls import ORIGIN, REQUEST, Call
 from ecgvf.llm.clients import read
 from ecgvf.llm.clients.client import Failed
 from ecgvf.llm.clients.reply import Usage
@@ -237,6 +238,8 @@ class Ledger:
     def _apply(self, line: JSON) -> None:
         match line["line"]:
             case "intent":
+                itemgetter(*ORIGIN, "at", "price", "reserved")(line)  # a KeyError if a field is missing
+                itemgetter(*REQUEST)(line["request"])
                 self._calls.setdefault(line["call"], {})[int(line["attempt"])] = Attempt(line)
             case "answer":
                 self._calls[line["call"]][int(line["attempt"])].answer = line

@@ -13,6 +13,7 @@ from typing import Any
 from ecgvf.core.concepts import Concept, SurrogateChoice, check_surrogate_choice
 from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import SPLITS, Split
+from ecgvf.core.text import strip_thinking
 from ecgvf.llm import budget
 from ecgvf.llm.attempt import Attempt
 from ecgvf.llm.budget import CostEstimate
@@ -156,9 +157,11 @@ class GenerationPlan:
         if any(draft.parsed for draft in drafts):
             return ""
         fault = drafts[0].fault if drafts else "the list was empty"
+        # Without its thinking: pairs in it, cut off from its end, would be read as examples, which no answer may copy.
+        beginning = strip_thinking(reply.text)[:300]
         return (
             f"You were asked this before, and your answer could not be used: {fault}. It began:\n\n"
-            f"{reply.text[:300]}\n\nAnswer again, with the JSON object alone."
+            f"{beginning}\n\nAnswer again, with the JSON object alone."
         )
 
 

@@ -24,11 +24,12 @@ def read_hub_table(name: HubName, columns: Sequence[str] = ()) -> PromptTable:
     """
     import datasets
 
+    path = f"hf://datasets/{name.repo}"  # by its bare name, `datasets` would read a local folder OWNER/NAME instead
     with hub_errors(name.repo, name.revision):
         try:
-            splits = datasets.load_dataset(name.repo, name.concept, revision=name.revision)
+            splits = datasets.load_dataset(path, name.concept, revision=name.revision)
             if (features := _features_with_text_ids(splits)) is not None:
-                splits = datasets.load_dataset(name.repo, name.concept, revision=name.revision, features=features)
+                splits = datasets.load_dataset(path, name.concept, revision=name.revision, features=features)
         # A configuration that is missing or not named, or a repository without data.
         except (datasets.exceptions.DatasetsError, datasets.data_files.EmptyDatasetError, ValueError) as error:
             raise DatasetError(f"cannot read {name} from the Hub: {reason(error)}") from error

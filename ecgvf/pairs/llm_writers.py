@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from ecgvf.core import console
-from ecgvf.core.errors import SettingsError, StageMissing, WriterError
+from ecgvf.core.errors import EcgvfError, SettingsError, StageMissing, WriterError
+from ecgvf.core.files import require_local
 from ecgvf.core.records import PromptPair, Split
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
@@ -27,9 +28,15 @@ from ecgvf.pairs.splits import SPLIT_NAMES, SplitGenerator, split_records, write
 from ecgvf.pairs.writer import Provenance
 from ecgvf.pairs.writer_stats import Spending
 
+_WITHOUT_FRESH = "to go on, run the command again without --fresh, which would send and pay for every call again"
+
 
 def open_ledger(run: ConceptRun, plans: Sequence[GenerationPlan]) -> Ledger:
-    """Open the ledger of a run; the keys of the plans' writers never reach it."""
+    """Open the ledger of a run, to send calls; the keys of the plans' writers never reach it.
+
+    Raises ``StoreError`` on object storage.
+    """
+    require_local(run.store.root, "the ledger of paid calls")
     return Ledger.load(run, secret_keys(plan.writer for plan in plans))
 
 
@@ -49,9 +56,10 @@ def complete(
     run is sending calls.
     """
     check_budget(budget_usd)
+    opened = open_ledger(run, plans)
     run.store.remember_new(run.concept)
     split, batch, template, reader = plans[0].split, plans[0].batch, plans[0].template, plans[0].reader
-    with open_ledger(run, plans).writing() as ledger:
+    with opened.writing() as ledger:
         if fresh:
             ledger.restart([plan.writer.name for plan in plans], split)
         plans = with_restarts(plans, ledger)
@@ -67,7 +75,13 @@ def complete(
                 if fresh:
                     raise console.Interrupted("Run the command again without --fresh to go on.") from None
                 raise
+            except EcgvfError:
+                if fresh:
+                    console.note(_WITHOUT_FRESH)
+                raise
         _warn(result)
+        if fresh and result.set_aside:
+            console.note(_WITHOUT_FRESH)
         asked: dict[str, Any] = {"template": template.name, "hash": template.hash, "language": template.language}
         if reader.surrogate_choice != "free":  # sets from before there was a choice are free
             asked["surrogates"] = reader.surrogate_choice
@@ -100,7 +114,7 @@ def generate_with_llms(
     split, names = plans[0].split, ", ".join(plan.writer.name for plan in plans)
     stage_set = write_splits(run, {split: written}, names, current=False)
     if stage_set.summary[split]["accepted"] or not (run.folder(PAIRS) / "current").is_file():
-        stage_set.finish({})  # becomes current
+        stage_set.make_current()
         run.store.remember(run.concept)
     _check_usable(stage_set, split)
     return stage_set
@@ -161,7 +175,7 @@ def reparse(run: ConceptRun) -> StageSet:
     for split in splits:
         if current.summary[split]["accepted"]:
             _check_usable(written, split)
-    written.finish({})  # becomes current
+    written.make_current()
     return written
 
 

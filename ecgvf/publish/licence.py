@@ -1,5 +1,6 @@
 """Licence and terms of a dataset: they follow from who wrote its prompts and which model rendered its images."""
 
+import re
 from collections.abc import Iterable
 
 from ecgvf.pairs.writer import IMPORT
@@ -24,14 +25,14 @@ TERMS = {
 """Provider → its terms for what its models wrote."""
 
 _FAMILIES = {
-    "openai": ("openai", "gpt"),
-    "anthropic": ("anthropic", "claude"),
-    "google": ("google", "gemini"),
-    "deepseek": ("deepseek",),
-    "moonshot": ("moonshot", "kimi"),
-    "doubao": ("doubao",),
+    "openai": r"openai|gpt|(?<![\w-])o\d",  # o1, o3, o4-mini
+    "anthropic": "anthropic|claude",
+    "google": "google|gemini",
+    "deepseek": "deepseek",
+    "moonshot": "moonshot|kimi",
+    "doubao": "doubao",
 }
-"""Provider → words in the names of its writers and models."""
+"""Provider → pattern of the names of its writers and models."""
 
 
 def licence(concepts: Iterable[ConceptFacts]) -> tuple[str, str]:
@@ -60,7 +61,7 @@ def providers(concepts: Iterable[ConceptFacts]) -> list[str]:
         for writer in facts.writers
         if writer.writer != IMPORT
     )
-    return [family for family, words in _FAMILIES.items() if any(word in names for word in words)]
+    return [family for family, pattern in _FAMILIES.items() if re.search(pattern, names)]
 
 
 def is_nano(facts: ConceptFacts) -> bool:

@@ -12,7 +12,7 @@ from ecgvf.publish.repository import open_repository, version_numbers, version_t
 
 PROMPTS = ("record_id", "target", "surrogate")
 SCORES = ("target_score", "surrogate_score")
-VERDICTS = ("reason", "target_present", "surrogate_present", *SCORES, "judge_hash")
+VERDICTS = ("split", "reason", "target_present", "surrogate_present", *SCORES, "judge_hash")
 
 TOLERANCE = 1e-4
 """Scores that differ by less are equal: the same judge rounds differently in other batches."""
@@ -45,7 +45,7 @@ class ConceptDiff:
     """Records only of the second version: record_id, target, surrogate, split, and the reason if rejected."""
     removed: list[JSON]
     rejudged: list[JSON]
-    """Records with another verdict or decision: record_id, target, surrogate, and both verdicts: before, after."""
+    """Records with another verdict, decision or split: record_id, target, surrogate, and both: before, after."""
     settings: list[str]
     """"setting: old → new"."""
 

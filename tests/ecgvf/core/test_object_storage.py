@@ -121,7 +121,8 @@ def test_llm_writers_are_refused_before_anything_is_sent(
         options = ["--writers", "gpt", "--registry", str(llm.registry(tmp_path)), "--store", store]
         result = CliRunner().invoke(app, ["generate", "--concept", "church", *options])
     assert result.exit_code == 2 and "which cannot hold the ledger of paid calls" in result.stderr.replace("\n", " ")
-    assert not llm.requests
+    assert not llm.requests and "Whatever would cost more" not in result.output  # nor is a cost confirmed
+    assert not (open_path(store) / "church").exists()
 
 
 def test_a_training_is_refused(store: str) -> None:

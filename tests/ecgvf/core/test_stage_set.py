@@ -120,6 +120,15 @@ def test_circumstances_are_fixed_by_the_first_shard(run: ConceptRun) -> None:
     assert resumed.circumstances == {"batch_size": 8, "threads": 2}
 
 
+def test_an_unfinished_set_does_not_become_current(run: ConceptRun) -> None:
+    finished = finish(run)
+    begun = run.stage_set(PAIRS, {"pairs": 9})
+    begun.write_shard(0, table(0))
+    with pytest.raises(StageMissing, match="is not finished"):
+        begun.make_current()
+    assert run.current(PAIRS).path == finished.path and not begun.finished
+
+
 def test_a_finished_set_is_not_written_again(run: ConceptRun) -> None:
     with pytest.raises(StoreCorrupt, match="is finished"):
         finish(run).write_shard(2, table(4))

@@ -270,9 +270,10 @@ def test_restarts_and_batches_are_remembered(file: Path) -> None:
 
 def test_a_file_that_is_not_a_ledger_is_an_error_with_its_line(file: Path) -> None:
     file.parent.mkdir()
-    file.write_text('{"line": "answer", "call": "x"}\n')
-    with pytest.raises(StoreCorrupt, match="line 1"):
-        ledger(file)
+    for line in ({"line": "answer", "call": "x"}, {"line": "intent", "call": "x", "attempt": 1}):
+        file.write_text(f"{json.dumps(line)}\n")
+        with pytest.raises(StoreCorrupt, match="line 1"):
+            ledger(file)
 
 
 @settings(max_examples=20)

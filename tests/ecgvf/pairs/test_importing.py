@@ -548,6 +548,19 @@ def test_test_rows_of_a_dataset_on_the_hub_are_no_training_pairs(hub: Hub) -> No
     }
 
 
+def test_a_local_folder_is_not_read_for_a_dataset_on_the_hub(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.repos["someone/pairs"] = Repo("someone/pairs", False)
+    hub.repos["someone/pairs"].commit("initial commit", {})
+    hub.write("someone/pairs", "pairs.csv", "prompt,surrogate\na church,a hotel\n")
+    (tmp_path / "someone" / "pairs").mkdir(parents=True)
+    write(tmp_path / "someone" / "pairs", "pairs.csv", "prompt,surrogate\na church nearby,a hotel nearby\n")
+    monkeypatch.chdir(tmp_path)
+    assert command("hub:someone/pairs", "--concept", "church").exit_code == 0
+    assert [pair.target for pair in current("church").records(PromptPair)] == ["a church"]
+
+
 def test_dataset_on_the_hub_is_imported_like_a_file(hub: Hub) -> None:
     repo = hub.repos["someone/pairs"] = Repo("someone/pairs", False)
     repo.commit("initial commit", {})

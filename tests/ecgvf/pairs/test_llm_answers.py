@@ -23,6 +23,7 @@ from ecgvf.pairs import answer_reader, answers
 from ecgvf.pairs.generation_plan import plan_generation
 from ecgvf.pairs.llm_writers import NothingUsable, generate_with_llms
 from ecgvf.pairs.parsing import Draft
+from tests import llm_server
 from tests.llm_run import ALL, SDKS, ledger, pairs_set, rows, scripted, summary
 from tests.llm_server import MALFORMED, SIX, LlmServer, chaos
 
@@ -160,6 +161,18 @@ def test_bad_json_gets_one_repair_call_that_states_the_fault(
         and server.requests[0].prompt.strip() in server.requests[1].prompt
     )
     assert sum(row.reason is None for row in rows()) >= 9
+
+
+def test_a_repair_may_give_the_pairs_that_the_first_answer_only_thought_of(
+    server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thought = {"target": "A church by a lake.", "target_term": "church"}
+    thought |= {"surrogate": "A hotel by a lake.", "surrogate_term": "hotel"}
+    monkeypatch.setattr(llm_server, "prompts", lambda *_: [thought])
+    server.behave = scripted("thinking")
+    assert generate("--writers", "kimi", "--iterations", "1", "--pairs", "1").exit_code == 0
+    assert len(server.requests) == 2 and "Which kind of church" in server.requests[1].prompt
+    assert [row.target for row in rows() if row.reason is None] == ["A church by a lake."]
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 from ecgvf import Run
 from ecgvf.cli import app
 from ecgvf.core.concepts import find
-from ecgvf.core.errors import SettingsError
+from ecgvf.core.errors import DiskFull, SettingsError
 from ecgvf.core.paths import data_dir, templates_dir
 from ecgvf.core.store import Store
+from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import Rates, Registry
 from ecgvf.pairs import answer_reader, captions, checks, parsing
 from ecgvf.pairs.captions import captioned_concepts
@@ -297,6 +298,25 @@ def test_fresh_sends_every_call_again_in_a_new_round(server: LlmServer, generate
     assert pairs_set().fingerprint != first
     generate("--writers", "gpt", "--iterations", "1")
     assert len(server.requests) == 2
+
+
+def test_a_fresh_run_that_stops_early_goes_on_without_fresh(server: LlmServer, generate: Callable[..., Any]) -> None:
+    stopped = generate("--writers", "gpt", "--iterations", "3", "--budget-usd", "0.17", "--fresh")
+    assert "gpt stopped after" in stopped.stderr and "run the command again without --fresh" in stopped.stderr
+    sent = len(server.requests)
+    finished = generate("--writers", "gpt", "--iterations", "3")
+    assert sent < len(server.requests) == 3 and "--fresh" not in finished.stderr
+
+
+def test_a_fresh_run_that_fails_goes_on_without_fresh(
+    server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise DiskFull("the disk is full")
+
+    monkeypatch.setattr(Ledger, "record_answer", full)
+    failed = generate("--writers", "gpt", "--iterations", "1", "--fresh")
+    assert failed.exit_code == 2 and "run the command again without --fresh" in failed.stderr
 
 
 def test_fresh_concerns_only_its_writers_and_split(server: LlmServer, generate: Callable[..., Any]) -> None:

@@ -193,10 +193,16 @@ def test_nano_is_named_and_its_emoji_are_credited() -> None:
 
 @pytest.mark.parametrize(
     ("model", "provider"),
-    [("gpt-5", "openai"), ("claude-opus-5", "anthropic"), ("gemini-3-pro", "google"), ("kimi-k2", "moonshot")],
+    [
+        ("gpt-5", "openai"),
+        ("o4-mini", "openai"),
+        ("claude-opus-5", "anthropic"),
+        ("gemini-3-pro", "google"),
+        ("kimi-k2", "moonshot"),
+    ],
 )
 def test_the_terms_of_the_providers_are_stated(model: str, provider: str) -> None:
-    writer = {"writer": provider, "model_asked": model, "model_answered": model, "written": 1, "accepted": 1}
+    writer = {"writer": "mine", "model_asked": model, "model_answered": model, "written": 1, "accepted": 1}
     text = card(facts(writers=[{**writer, "reasons": {}, "templates": {"object/pairs": "0"}}]))
     assert front_matter(text)["license"] == "other"
     assert [name for name, terms in TERMS.items() if terms in text] == [provider]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -19,9 +20,11 @@ from ecgvf.core.errors import DatasetError, HubError, SettingsError
 from ecgvf.core.hub import HubName
 from ecgvf.core.run import ConceptRun
 from ecgvf.publish import parquet, staging
+from ecgvf.publish.dataset_folder import DatasetFolder
 from ecgvf.publish.export import export
 from ecgvf.publish.push import prepare, upload
 from ecgvf.publish.repository import download
+from ecgvf.publish.versions import diff
 from tests.ecgvf.conftest import use_hub
 from tests.ecgvf.publish.conftest import Filter, new_run
 from tests.hub_server import Hub, Repo, Stored
@@ -452,6 +455,21 @@ def test_versions_and_diff(run: ConceptRun, hub: Hub, filtered: Filter) -> None:
     assert "+ a church by lake 4 | a hotel by lake 4" in shown and "concept_leaked → accepted" in shown
     same = runner.invoke(app, ["diff", f"{REPO}@v1.0.0", f"{REPO}@v1.0.0"]).stdout
     assert "church: no changes" in same
+
+
+def test_diff_shows_a_record_that_moved_to_another_split(run: ConceptRun, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        export(run, tmp_path / name)
+    config = tmp_path / "second" / "church"
+    [train], [test] = config.glob("train-*.parquet"), config.glob("test-*.parquet")
+    rows = [pq.read_table(file) for file in (train, test)]
+    pq.write_table(rows[0].slice(1), train)
+    pq.write_table(pa.concat_tables([rows[1], rows[0].slice(0, 1)], promote_options="default"), test)
+    [church] = diff(*(DatasetFolder(tmp_path / name, name) for name in ("first", "second")))
+    assert not church.added and not church.removed
+    assert [(row["before"]["split"], row["after"]["split"]) for row in church.rejudged] == [("train", "test")]
+    shown = runner.invoke(app, ["diff", str(tmp_path / "first"), str(tmp_path / "second")]).stdout
+    assert "1 judged anew or moved" in shown and ": train → test, accepted → accepted" in shown
 
 
 @pytest.mark.parametrize(("shift", "rejudged"), [(1e-8, 0), (0.1, 3)])
