@@ -1,6 +1,6 @@
 """The training pairs of a dataset, with the image tokens of both images as trajectories."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import repeat
 
@@ -53,7 +53,7 @@ def training_pairs(
     """
     records = training_records(dataset, model, limit)
     none = torch.empty(0, dtype=torch.int64)
-    vq_ids = iter(image_tokens(store, dataset, model, records)) if images else repeat(none)
+    vq_ids: Iterator[Tensor] = iter(image_tokens(store, dataset, model, records)) if images else repeat(none)
     return [
         TrainingPair(record.pair.record_id, record.pair.target, str(record.pair.surrogate), next(vq_ids), next(vq_ids))
         for record in records

@@ -44,10 +44,10 @@ def combine(datasets: Sequence[Dataset]) -> Dataset:
         )
     erased = set[str]().union(*map(all_names, concepts))
     for dataset in datasets:
-        others = [concept for concept in concepts if concept is not dataset.concept]
+        also_erased = [concept for concept in concepts if concept is not dataset.concept]
         of_pairs = [record.pair.surrogate_term for record in dataset.train]
         for surrogate in dict.fromkeys([dataset.concept.surrogates[0], *filter(None, of_pairs)]):
-            if any(_named_in(concept, surrogate) for concept in others):
+            if any(_named_in(concept, surrogate) for concept in also_erased):
                 raise DatasetError(
                     f"{dataset.concept.name!r} is to become {surrogate!r}, which is erased as well: name another first "
                     "surrogate in its concept file, and generate its pairs with --surrogates single"
