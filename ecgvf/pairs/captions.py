@@ -129,8 +129,8 @@ def settings() -> dict[str, Any]:
 @cache
 def file_hash() -> str:
     """SHA-256 of the file, the templates and their phrases; it decides, with the concept, what is retained."""
-    templates = {**{kind: list(each) for kind, each in _TEMPLATES.items()}, "phrases": dict(_PHRASES)}
-    return hashlib.sha256(_content() + canonical_json(templates)).hexdigest()
+    templates = {kind: list(each) for kind, each in _TEMPLATES.items()}
+    return hashlib.sha256(_content() + canonical_json({"templates": templates, "phrases": dict(_PHRASES)})).hexdigest()
 
 
 def write(concept: Concept, per_concept: int) -> Answer:
