@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,28 +79,33 @@ def test_unknown_names_are_attribute_errors() -> None:
         ear.trian  # noqa: B018
 
 
+def generated() -> ecgvf.Run:
+    run = ecgvf.Run("church")
+    run.generate(pairs=1, validation=0, tests=0)
+    return run
+
+
 @pytest.mark.parametrize(
-    "misuse",
+    ("misuse", "match"),
     [
-        lambda: ecgvf.Run("atlantis"),
-        lambda: ecgvf.Run(),
-        lambda: ecgvf.Run("church").render(),
-        lambda: ecgvf.Run("church").filter(judge="oracle"),
-        lambda: ecgvf.Run("church").dataset(),
-        lambda: ecgvf.Run("church").generate(pairs=0),
-        lambda: ecgvf.Run("church").generate(split="valdation"),  # type: ignore[arg-type]
-        lambda: ecgvf.Run("church").generate(surrogates="per_term"),  # type: ignore[arg-type]
-        lambda: ecgvf.Run("church").generate_with_llms("gpt"),
-        lambda: ecgvf.Run("church").generate_with_llms([]),
-        lambda: ecgvf.Run("church").import_pairs("missing.csv"),
-        lambda: ecgvf.Bounds(seeds=0),
-        lambda: ear.train("nonsense"),
-        lambda: ear.train("ecgvf/church", recipe="nonsense"),
-        lambda: ear.load_dataset("ecgvf/atlantis"),
+        (lambda: ecgvf.Run("atlantis"), "unknown concept 'atlantis'"),
+        (lambda: ecgvf.Run(), "nothing in .* yet: run `ecgvf generate"),
+        (lambda: ecgvf.Run("church").render(), "no pairs of 'church' in "),
+        (lambda: generated().filter(judge="oracle"), "unknown judge 'oracle'"),
+        (lambda: ecgvf.Run("church").dataset(), "no acceptance of 'church' in "),
+        (lambda: ecgvf.Run("church").generate(pairs=0), "--pairs 0: it must be at least 1"),
+        (lambda: ecgvf.Run("church").generate(split="valdation"), "split 'valdation' is unknown: use one of train"),  # type: ignore[arg-type]
+        (lambda: ecgvf.Run("church").generate(surrogates="per_term"), "surrogates 'per_term' are unknown: use one"),  # type: ignore[arg-type]
+        (lambda: ecgvf.Run("church").generate_with_llms("gpt"), "no key for gpt .OPENAI_API_KEY."),
+        (lambda: ecgvf.Run("church").generate_with_llms([]), "no LLM writer: pass names"),
+        (lambda: ecgvf.Run("church").import_pairs("missing.csv"), "there is no file missing.csv"),
+        (lambda: ecgvf.Bounds(seeds=0), "--seeds 0: it must be at least 1"),
+        (lambda: ear.train("nonsense"), "there is no dataset, folder or file 'nonsense'"),
+        (lambda: ear.train("ecgvf/church", recipe="nonsense"), "unknown recipe 'nonsense': use default"),
+        (lambda: ear.load_dataset("ecgvf/atlantis"), "no run of 'atlantis' in "),
     ],
 )
-def test_misuse_raises_an_ecgvf_error_of_one_line(misuse: object) -> None:
-    assert callable(misuse)
-    with pytest.raises(ecgvf.EcgvfError) as caught:
+def test_misuse_raises_an_ecgvf_error_of_one_line(misuse: Callable[[], object], match: str) -> None:
+    with pytest.raises(ecgvf.EcgvfError, match=match) as caught:
         misuse()
-    assert str(caught.value) and "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
+from ear.cli import app
 from ear.dataset import find_dataset
 from ear.evaluation import judges as evaluation_judges
 from ecgvf.core import concepts
@@ -29,6 +31,9 @@ from tests.ecgvf.conftest import hub
 from tests.ecgvf.small_run import church_pairs, write_pairs
 
 __all__ = ["hub"]  # a fixture
+
+TRAIN = "ear train --option passes=1 --option rehearsed=4 --option rehearsed_per_step=2 --option window=288"
+"""What ``trained`` is after."""
 
 
 class AgreeingJudge:
@@ -118,6 +123,23 @@ def store(filtered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
     monkeypatch.setattr(filter_stage, "create_judge", lambda *_: AgreeingJudge())
     monkeypatch.setattr(evaluation_judges, "create_judge", brightness_judge)
     return Store(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def trained_once(filtered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a store in which church was trained; each test gets a copy."""
+    root = tmp_path_factory.mktemp("trained") / "store"
+    shutil.copytree(filtered, root)
+    result = CliRunner().invoke(app, [*TRAIN.split()[1:], "--store", str(root)])
+    assert result.exit_code == 0, result.output
+    return root
+
+
+@pytest.fixture
+def trained(store: Store, trained_once: Path) -> Store:
+    """``store`` after ``TRAIN``."""
+    shutil.copytree(trained_once, store.root, dirs_exist_ok=True)
+    return store
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ Every accident happens to every command that it can happen to, as a user types i
 """
 
 import resource
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,12 +21,11 @@ from ecgvf.core.png import decode
 from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
 from ecgvf.pairs.offline import OfflineWriter
-from tests.ear.conftest import AgreeingJudge
+from tests.ear.conftest import TRAIN, AgreeingJudge
 from tests.ecgvf.small_run import church_pairs, write_pairs
 
 pytestmark = pytest.mark.faults
 
-TRAIN = "ear train --option passes=1 --option rehearsed=4 --option rehearsed_per_step=2 --option window=288"
 COMMANDS = (
     "ecgvf render",
     "ecgvf filter",
@@ -59,22 +57,6 @@ def fails(line: str, message: str, code: int = 2) -> None:
     assert message in lines[-1], result.output
     assert sum(text.startswith("error") for text in lines) == (0 if code == 130 else 1)
     assert "Traceback" not in result.output
-
-
-@pytest.fixture(scope="module")
-def trained_once(filtered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Root of a store in which church was trained."""
-    root = tmp_path_factory.mktemp("trained") / "store"
-    shutil.copytree(filtered, root)
-    succeeds(f"{TRAIN} --store {root}")
-    return root
-
-
-@pytest.fixture
-def trained(store: Store, trained_once: Path) -> Store:
-    """``store`` after ``TRAIN``."""
-    shutil.copytree(trained_once, store.root, dirs_exist_ok=True)
-    return store
 
 
 def files(root: Path) -> dict[str, bytes]:

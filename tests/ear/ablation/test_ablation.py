@@ -306,10 +306,11 @@ def test_a_variant_whose_training_diverges_does_not_stop_the_others(
 def test_equal_steps_are_not_pursued_for_ever(ablation: Ablation) -> None:
     """A window below the threshold takes no step, so that the number of steps alone would be no bound."""
     most = MOST_WINDOWS * ablation._windows(BASE)
-    for variant in variants("window", BASE):
+    equal = [variant for variant in variants("window", BASE) if variant.equal_steps]
+    assert equal
+    for variant in equal:
         recipe = replace(ablation.recipe(variant), max_steps=None)
-        if variant.equal_steps:
-            assert 0 <= ablation._windows(recipe) - most < ablation._windows(replace(recipe, passes=1))
+        assert 0 <= ablation._windows(recipe) - most < ablation._windows(replace(recipe, passes=1))
 
 
 def test_seeds_are_levels_not_sample_size(store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path) -> None:

@@ -34,7 +34,6 @@ from ecgvf.janus import JanusModel, render_images
 from ecgvf.render import batches
 from tests.ear.random_adapter import save_adapter
 
-TRAIN = "train --option rehearsed=4 --option rehearsed_per_step=2 --option window=288 --option max_steps=1"
 SMALL = "attack --prompts-per-concept 2"
 
 
@@ -53,12 +52,6 @@ def fails(line: str, message: str) -> None:
     lines = [text for text in result.stderr.splitlines() if text.strip()]
     assert result.exit_code == 2 and message in lines[-1], result.output
     assert sum(text.startswith("error") for text in lines) == 1
-
-
-@pytest.fixture
-def trained(store: Store) -> Store:
-    succeeds(TRAIN)
-    return store
 
 
 @pytest.fixture

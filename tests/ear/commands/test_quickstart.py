@@ -9,6 +9,9 @@ from typer.testing import CliRunner
 import ear.cli
 import ecgvf.cli
 from ear.commands import quickstart
+from ear.evaluation import judges as evaluation_judges
+from ecgvf.filter import stage as filter_stage
+from tests.ear.conftest import AgreeingJudge, brightness_judge
 
 PROGRAMS = {"ecgvf": ecgvf.cli.app, "ear": ear.cli.app}
 
@@ -21,9 +24,13 @@ SMALL = {
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_path: Path) -> None:
+    """The steps in a small form, by a tiny model."""
     monkeypatch.chdir(tmp_path)
-    options = {purpose: SMALL.get(" ".join(shlex.split(line)[:2]), "") for purpose, line in quickstart.STEPS}
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: AgreeingJudge([True, False] * 6))
+    monkeypatch.setattr(evaluation_judges, "create_judge", brightness_judge)
+    small = {**SMALL, "ecgvf render": f"--model {tiny_path}"}
+    options = {purpose: small.get(" ".join(shlex.split(line)[:2]), "") for purpose, line in quickstart.STEPS}
     steps = tuple((purpose, f"{line} {options[purpose]}") for purpose, line in quickstart.STEPS)
     monkeypatch.setattr(quickstart, "STEPS", steps)
 
@@ -32,7 +39,6 @@ def run(*arguments: str) -> Any:
     return CliRunner().invoke(ear.cli.app, ["quickstart", *arguments])
 
 
-@pytest.mark.slow
 def test_it_shows_each_command_and_ends_with_the_reports_path(small: None, tmp_path: Path) -> None:
     result = run("--store", "mine")
     assert result.exit_code == 0, result.output

@@ -1,6 +1,7 @@
 """LoRA adapters: PEFT loads them without this package, and they go wherever full weights go."""
 
 import json
+import shutil
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ear.dataset import find_dataset
 from ear.evaluation import EvaluationSettings, evaluate
 from ear.method import adapter as adapters
 from ear.method import lora
@@ -41,9 +43,21 @@ def states(model: JanusModel) -> Tensor:
     return hidden_states(model, ["a church"], IDS).detach()
 
 
+@pytest.fixture(scope="module")
+def trained(filtered: Path, tiny: JanusModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a store with the training; each test gets a copy."""
+    root = tmp_path_factory.mktemp("lora") / "store"
+    shutil.copytree(filtered, root)
+    store = Store(root)
+    erase(store, [find_dataset(store, "ecgvf/church")[0]], tiny, RECIPE, [0])
+    return root
+
+
 @pytest.fixture
-def run(store: Store, dataset: Dataset, tiny: JanusModel) -> TrainingRun:
-    return erase(store, [dataset], tiny, RECIPE, [0])[0]
+def run(store: Store, trained: Path) -> TrainingRun:
+    shutil.copytree(trained, store.root, dirs_exist_ok=True)
+    [path] = store.folder("church", "ear").glob("*-s0")
+    return TrainingRun(path)
 
 
 def test_it_changes_nothing_before_the_first_step_and_draws_by_its_seed(tiny: JanusModel) -> None:

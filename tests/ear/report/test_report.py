@@ -140,6 +140,13 @@ def everything(folder: Path) -> SuiteResults:
 
 
 @pytest.fixture(scope="module")
+def finished_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of ``finished``."""
+    folder = tmp_path_factory.mktemp("finished")
+    return write_report(finished(folder), folder / "report.html")
+
+
+@pytest.fixture(scope="module")
 def whole_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report with every section."""
     folder = tmp_path_factory.mktemp("whole")
@@ -216,14 +223,13 @@ def fidelity() -> Fidelity:
     return Fidelity(label="nano", as_published=False, **facts, **counts, **rows)
 
 
-def test_fid_kid_and_clip_score_are_a_table_with_what_they_are_of(tmp_path: Path) -> None:
+def test_fid_kid_and_clip_score_are_a_table_with_what_they_are_of(tmp_path: Path, finished_report: Path) -> None:
     outcomes = [*erased(12), *kept("castle", "neighbours", 12)]
     file = evaluation(outcomes, fidelity=fidelity()).save(tmp_path / "a.parquet")
     page = write_report(EvaluationResults.open(file), tmp_path / "report.html").read_text()
     for text in ("3.000 [2.000, 4.000] of 20", "5.000 [4.000, 6.000] of 20", "+2.000 [+1.000, +3.000]", "its captions"):
         assert text in page
-    page = write_report(finished(tmp_path), tmp_path / "report.html").read_text()
-    assert "FID, KID and CLIP score (`ear eval --figures paper`)" in page
+    assert "FID, KID and CLIP score (`ear eval --figures paper`)" in finished_report.read_text()
 
 
 def test_a_concept_without_questions_of_its_own_is_named(tmp_path: Path) -> None:
@@ -236,7 +242,7 @@ def test_a_concept_without_questions_of_its_own_is_named(tmp_path: Path) -> None
         assert ("questions about church: none of the questions asks for it" in page) == (group == "others")
 
 
-def test_sampling_seeds_and_phrases_are_shown(tmp_path: Path) -> None:
+def test_sampling_seeds_and_phrases_are_shown(tmp_path: Path, finished_report: Path) -> None:
     synonyms = [replace(each, wording="synonym", term=("kirk", "Kirk", "chapel")[each.seed % 3]) for each in erased(12)]
     guided = [replace(each, sample="sampling", guidance=2.0) for each in erased(12, left=6)]
     seeds = [replace(each, sample="seeds", seed=each.seed + more) for each in erased(1) for more in (100, 101, 102)]
@@ -247,10 +253,7 @@ def test_sampling_seeds_and_phrases_are_shown(tmp_path: Path) -> None:
     assert '<th scope="row">guidance 2, temperature 0.5</th><td>windowed-kl' in page.replace("\n", "")
     assert '<th scope="row">any of 4 seeds</th>' in page
     assert "church, with other guidance, temperature and seeds" not in page
-    assert (
-        "church, with other guidance, temperature and seeds"
-        in write_report(finished(tmp_path), tmp_path / "report.html").read_text()
-    )
+    assert "church, with other guidance, temperature and seeds" in finished_report.read_text()
     # Beside it, a method of which neither was measured.
     missing = robustness(replace(results, methods=["windowed-kl", "paper"])).missing
     assert "church, with other guidance, temperature and seeds: paper" in missing
@@ -561,7 +564,7 @@ def test_a_file_with_other_rows_is_one_line(tmp_path: Path, name: str, content: 
     results = with_attachments(finished(tmp_path), tmp_path)
     write_atomic(tmp_path / f"{name}.json", pretty_json(content))
     with pytest.raises(DatasetError, match=rf"{name}\.json cannot be shown \({re.escape(fault)}"):
-        write_report(results, tmp_path / "report.html")
+        getattr(results, name)()
 
 
 def test_a_damaged_shard_of_the_store_is_one_line(tmp_path: Path) -> None:
@@ -644,8 +647,8 @@ def test_a_dataset_shows_the_yield_and_the_cost_of_each_writer(tmp_path: Path) -
     assert HOSTILE not in page
 
 
-def test_a_series_has_the_same_colour_in_every_chart(tmp_path: Path) -> None:
-    page = write_report(finished(tmp_path), tmp_path / "report.html").read_text()
+def test_a_series_has_the_same_colour_in_every_chart(finished_report: Path) -> None:
+    page = finished_report.read_text()
     charts = page.split('<div class="chart"')[1:]
     assert charts
     for chart in charts:
@@ -782,8 +785,8 @@ def test_the_last_of_suites_and_evaluations_is_reported(tmp_path: Path, monkeypa
     assert last_results() == file.relative_to(tmp_path)
 
 
-def test_text_of_models_is_escaped(tmp_path: Path) -> None:
-    page = write_report(finished(tmp_path), tmp_path / "report.html").read_text()
+def test_text_of_models_is_escaped(finished_report: Path) -> None:
+    page = finished_report.read_text()
     assert HOSTILE not in page and "&lt;img src=x onerror=" in page
 
 
@@ -810,9 +813,8 @@ def test_the_command_takes_the_suite_that_ran_last(tmp_path: Path, monkeypatch: 
 
 
 @needs_chromium
-def test_filters_and_the_keyboard_work(chromium: Browser, tmp_path: Path) -> None:
-    file = write_report(finished(tmp_path), tmp_path / "report.html")
-    with opened(chromium, file.as_uri(), viewport={"width": 1280, "height": 900}) as page:
+def test_filters_and_the_keyboard_work(chromium: Browser, finished_report: Path) -> None:
+    with opened(chromium, finished_report.as_uri(), viewport={"width": 1280, "height": 900}) as page:
         assert page.locator(".card:visible").count() == 12
         assert page.locator(".card").first.get_attribute("data-outcome") == "not erased"
         page.locator("select[name=outcome]").select_option("wrecked")
@@ -867,9 +869,10 @@ def test_pairs_without_images_are_not_enlarged(chromium: Browser, tmp_path: Path
 
 
 @needs_chromium
-def test_paper_shows_what_the_filter_shows_and_everything_that_is_folded(chromium: Browser, tmp_path: Path) -> None:
-    file = write_report(finished(tmp_path), tmp_path / "report.html")
-    with opened(chromium, file.as_uri()) as page:
+def test_paper_shows_what_the_filter_shows_and_everything_that_is_folded(
+    chromium: Browser, finished_report: Path
+) -> None:
+    with opened(chromium, finished_report.as_uri()) as page:
         assert page.locator("#count").inner_text() == "36 of 36 pairs, the first 12 shown"
         page.locator("select[name=outcome]").select_option("kept")
         page.locator("details").first.evaluate("each => each.open = true")

@@ -69,6 +69,6 @@ def test_only_a_key_that_is_long_and_varied_is_scrubbed(
 
 def test_scrubbing_a_long_answer_takes_seconds_whatever_it_is() -> None:
     began = time.process_time()
-    for text in ("\\" * 5_000_000, "s" * 5_000_000, "sk-proj" * 700_000, "%" * 5_000_000):
+    for text in ("\\" * 2_000_000, "s" * 2_000_000, "sk-proj" * 300_000, "%" * 2_000_000):
         assert scrub(text, {KEY: "[KEY]"}) == text
-    assert time.process_time() - began < 20
+    assert time.process_time() - began < 10

@@ -151,9 +151,10 @@ def test_a_dry_run_sends_and_writes_nothing_and_prints_the_exact_prompts(
     assert len(printed["calls"]) == 18 and not server.requests and not Store().root.exists()
     generate("--writers", ALL)
     first = {request.model: request.prompt for request in server.requests if request.number == 0}
-    for call in printed["calls"]:
-        if call["exact"]:
-            assert first[call["model"]] == call["prompt"]
+    exact = [call for call in printed["calls"] if call["exact"]]
+    assert {call["model"] for call in exact} == first.keys()
+    for call in exact:
+        assert first[call["model"]] == call["prompt"]
     assert Decimal(printed["likely_usd"]) < Decimal(printed["most_usd"]) and server.charged <= Decimal(
         printed["most_usd"]
     )

@@ -122,10 +122,11 @@ def test_a_call_lists_what_its_writer_has_written_and_nothing_by_another(
 ) -> None:
     generate("--writers", "gpt,kimi", "--iterations", "2")
     second = {request.model: request.prompt for request in server.requests if request.number == 1}
-    for row in rows():
-        if row.iteration == 0 and row.reason is None:
-            for model, prompt in second.items():
-                assert (row.target[:90] in prompt) is (model == row.model_asked)
+    first = [row for row in rows() if row.iteration == 0 and row.reason is None]
+    assert {row.model_asked for row in first} == second.keys() and len(second) == 2
+    for row in first:
+        for model, prompt in second.items():
+            assert (row.target[:90] in prompt) is (model == row.model_asked)
 
 
 def test_prompts_of_retained_concepts_are_split_among_writers_and_the_pairs_stay(

@@ -143,7 +143,7 @@ def test_unknown_class_is_none():
     assert draft.fault is None and draft.wording is None
 
 
-LONG = 10_000_000
+LONG = 2_000_000
 DEEP = '[{"a":' * 9
 
 
@@ -168,11 +168,11 @@ DEEP = '[{"a":' * 9
     ],
     ids=lambda shape: shape[:40],
 )
-def test_hostile_answer_of_ten_megabytes_is_parsed_in_seconds(shape):
+def test_hostile_answer_of_two_megabytes_is_parsed_in_seconds(shape):
     text = (shape * (LONG // len(shape) + 1))[:LONG]
     start = time.process_time()
     assert len(parse(text, "train")) <= MAX_ITEMS + 1
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 5
 
 
 def test_objects_beyond_the_limit_are_one_reject():

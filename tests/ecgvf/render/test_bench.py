@@ -1,4 +1,5 @@
 import json
+import statistics
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,9 +19,10 @@ def test_the_speed_of_each_batch_size_is_measured_against_the_roof(model: str) -
     roofs, speeds = measure_speed(load(model), [1, 4], runs=2)
     assert roofs.bytes_per_second > 0
     assert [speed.batch_size for speed in speeds] == [1, 4]
+    assert 0 < speeds[0].roof_seconds < speeds[1].roof_seconds
     for speed in speeds:
         assert len(speed.seconds) == 2
-        assert 0 < speed.share_of_roof < 1
+        assert speed.share_of_roof * statistics.median(speed.seconds) == pytest.approx(speed.roof_seconds)
         assert speed.images_per_second * speed.ms_per_token * 16 == pytest.approx(1000 * speed.batch_size)
         assert speed.peak_memory > 10_000_000
 
