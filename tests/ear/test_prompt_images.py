@@ -29,6 +29,7 @@ from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, Sampling, load, render_images
 from ecgvf.judges.files import files_in, renderer_of
 from ecgvf.render import RenderedImage, batches
+from tests.contents import contents
 from tests.ear.random_adapter import save_adapter
 
 FORK = multiprocessing.get_context("fork")  # a child that imports nothing is killed at work, not at imports
@@ -54,13 +55,6 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 def write(file: Path, text: str) -> Path:
     file.write_text(text, encoding="utf-8")
     return file
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """The files that equal runs write equally: all but those with times."""
-    files = {str(file.relative_to(folder)): file for file in folder.rglob("*") if file.is_file()}
-    timed = {"shards/settings.json", "shards/log.jsonl", "shards/manifest.json"}
-    return {name: file.read_bytes() for name, file in files.items() if name not in timed}
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -25,7 +23,7 @@ from ecgvf.engine import Engine, Pool, Processes, Setup, ThisProcess, Worker, cl
 from ecgvf.engine.cluster import RayEngine
 from ecgvf.filter import filter_images
 from ecgvf.render import RenderOptions, render, stage
-from tests.ecgvf.engine.conftest import Head
+from tests.contents import contents
 from tests.ecgvf.engine.squares import fill, setup, squares
 from tests.ecgvf.small_run import church_pairs, write_pairs
 
@@ -50,13 +48,6 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def new_run(folder: Path) -> ConceptRun:
     return write_pairs(Store(folder), church_pairs(train=9, test=3)).run
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file under ``folder`` that has no time in it."""
-    timed = {"settings.json", "log.jsonl", "manifest.json"}
-    files = [file for file in folder.rglob("*") if file.is_file() and file.name not in timed]
-    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
 class Mortal:
@@ -152,39 +143,6 @@ def test_an_actor_that_is_killed_is_replaced(tmp_path: Path, capsys: pytest.Capt
     assert "another worker takes over" in capsys.readouterr().err
 
 
-def squares_on(
-    head: Head, folder: Path, address: str | None = None, *, killed: bool = False
-) -> subprocess.CompletedProcess[str]:
-    """A process that fills a set of squares by an actor of ``head``, and may be killed at its first shard."""
-    script = f"""
-import os, signal
-from pathlib import Path
-from ecgvf.core.shard_set import ShardSet
-from ecgvf.engine.cluster import RayEngine
-from tests.ecgvf.engine.squares import fill, squares
-
-write_shard = ShardSet.write_shard
-
-def write(self, index, table):
-    write_shard(self, index, table)
-    if {killed}:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-ShardSet.write_shard = write
-print(fill(RayEngine({address!r}, max_workers=1), squares(Path({str(folder)!r}))))
-"""
-    command = [sys.executable, "-c", script]
-    return subprocess.run(command, env=head.environment, capture_output=True, text=True, timeout=300)
-
-
-@pytest.mark.faults
-def test_a_cluster_is_reached_through_rays_client(tmp_path: Path, head: Head) -> None:
-    fill(ThisProcess(), squares(tmp_path / "expected"))
-    client = squares_on(head, tmp_path / "set", head.client)
-    assert client.stdout.endswith("[10]\n"), client.stderr
-    assert contents(tmp_path / "set") == contents(tmp_path / "expected")
-
-
 @pytest.mark.faults
 @pytest.mark.usefixtures("ray")
 def test_a_client_whose_server_starts_too_late_connects_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,17 +165,6 @@ def test_a_client_whose_server_starts_too_late_connects_again(monkeypatch: pytes
     ):
         pass
     assert answers == [None]
-
-
-@pytest.mark.faults
-def test_a_run_whose_driver_is_killed_is_finished_by_a_cluster_that_is_there(tmp_path: Path, head: Head) -> None:
-    fill(ThisProcess(), squares(tmp_path / "expected"))
-    killed = squares_on(head, tmp_path / "set", killed=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    finished = squares_on(head, tmp_path / "set")
-    assert finished.stdout in {"[7]\n", "[8]\n", "[9]\n"}, finished.stderr  # all but the shard that was written
-    assert "connecting to Ray at 127.0.0.1" in finished.stderr  # which `ray start` has named
-    assert contents(tmp_path / "set") == contents(tmp_path / "expected")
 
 
 @pytest.mark.faults
@@ -263,7 +210,6 @@ def test_a_cluster_without_room_is_not_waited_for_in_silence(
     assert notes[-1] == "waiting for workers: 0 of 1 are there, each needs 1 GPU and 1 CPU"
 
 
-@pytest.mark.usefixtures("ray")
 def test_missing_images_are_rendered_and_judged_as_they_finish(
     tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,7 +228,7 @@ def test_missing_images_are_rendered_and_judged_as_they_finish(
         write_shard(self, shard, table)
 
     monkeypatch.setattr(StageSet, "write_shard", noted)
-    filter_images(run, judge="nano-object-a", engine=RAY)
+    filter_images(run, judge="nano-object-a", engine=PROCESSES)
     assert contents(run.store.root) == contents(expected.store.root)
     assert (written.count(IMAGES.name), written.count(VERDICTS.name)) == (5, 6)
     last_image = len(written) - 1 - written[::-1].index(IMAGES.name)
