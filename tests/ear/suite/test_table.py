@@ -412,3 +412,20 @@ def test_the_readme_shows_a_part_of_that_table() -> None:
     assert {row[0] for row in shown} == {concept for concept, _ in whole}
     for row in shown:
         assert row == [whole[row[0], row[1]][column] for column in columns]
+
+
+def test_the_documented_ranges_over_seeds_are_those_of_the_benchmark() -> None:
+    by_method: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in json.loads((ROOT / "docs" / "benchmark.json").read_text())["by_seed"]:
+        column = f"{row['figure']} {row['group']}" if row["figure"] == "retention" else row["figure"]
+        by_method.setdefault((row["concept"], row["recipe"]), {}).setdefault(column, []).append(row["value"])
+    columns = ("concept_present", "shows_surrogate", "nll_frozen", "retention neighbours", "retention pooled")
+    lines = []
+    for (concept, method), values in by_method.items():
+        cells = [f"{concept} `{method}`", str(len(values["nll_frozen"])), *(spread(values[name]) for name in columns)]
+        lines.append(f"| {' | '.join(cells)} |")
+    assert len(lines) > 5 and "\n".join(lines) in (ROOT / "docs" / "results.md").read_text()
+
+
+def spread(values: list[float]) -> str:
+    return " to ".join(dict.fromkeys(f"{end(values):.3f}" for end in (min, max)))
