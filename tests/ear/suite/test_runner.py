@@ -215,7 +215,8 @@ def test_only_cells_that_need_the_oracle_and_the_questions_ask_for_them(tmp_path
 def test_the_judge_of_retained_concepts_is_found_before_anything_is_paid(
     tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ear.suite.suite.open_judge", lambda *_: None)  # of the concept, whose weights are elsewhere
+    agreeing = AgreeingJudge()  # of the concept, whose weights are elsewhere
+    monkeypatch.setattr("ear.suite.suite.open_judge", lambda *_: agreeing)
     fields = {"concepts": ("van-gogh",), "model": str(tiny_path), "writers": "offline"}
     suite = small_suite(tmp_path, **fields, weights={"style": "DIR", "resnet50": "typo.pth"})
     with pytest.raises(JudgeError, match=r"typo\.pth"):
@@ -341,6 +342,9 @@ def kill_when(folder: Path, pattern: str) -> None:
 def test_a_suite_that_is_killed_twice_ends_with_the_same_table(
     tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The judges, and so the families, are of nano's world, although the model is another.
+    monkeypatch.setattr("ear.suite.suite.retained_families", lambda *_: ["plant"])
+    monkeypatch.setattr("ear.suite.suite.create_judge", lambda *_: AgreeingJudge())
     monkeypatch.setattr(filter_stage, "create_judge", lambda *_: AgreeingJudge([True, False] * 16))
     monkeypatch.setattr(evaluation_judges, "create_judge", brightness_judge)
     monkeypatch.setattr(runner, "get_context", lambda _: FORK)

@@ -185,6 +185,9 @@ class LoggedEngine:
 def test_the_command_measures_a_folder_of_images_and_renders_datasets_by_the_engine(
     tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The judges, and so the families, are of nano's world, although the model is another.
+    monkeypatch.setattr("ear.suite.suite.retained_families", lambda *_: ["plant"])
+    monkeypatch.setattr("ear.suite.suite.create_judge", lambda *_: AgreeingJudge())
     monkeypatch.setattr(filter_stage, "create_judge", lambda *_: AgreeingJudge([True, False] * 16))
     monkeypatch.setattr(evaluation_judges, "create_judge", brightness_judge)
     # Without another import of PyTorch.
