@@ -43,7 +43,9 @@ def test_the_peak_memory_on_a_gpu_is_that_of_the_batch_size(monkeypatch: pytest.
     monkeypatch.setattr(bench, "synchronize", lambda _: None)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: peak.append(0))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: peak[-1])
-    gpu: Any = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float16, image_tokens=16, sampling=Sampling())
+    gpu: Any = SimpleNamespace(
+        name="tiny", device=torch.device("cuda"), dtype=torch.float16, image_tokens=16, sampling=Sampling()
+    )
     assert [speed.peak_memory for speed in measure_speed(gpu, [8, 4])[1]] == [8, 4]
 
 
