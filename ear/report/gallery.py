@@ -68,7 +68,7 @@ class Gallery:
 
 def gallery(results: Results, images: int) -> Gallery:
     """Choose cards with at most ``images`` images: equally many of each concept and method, from its first cell, and
-    some of each result, the worst first."""
+    some of each result, the worst first. Those without images come last."""
     every: list[list[Card]] = []
     for concept in results.concepts:
         for method in results.methods_of(concept):
@@ -80,7 +80,7 @@ def gallery(results: Results, images: int) -> Gallery:
     chosen = [card for cards in every for card in _some_of_each(cards, share)]
     order = list(MEANINGS)
     chosen.sort(key=lambda card: order.index(card.result))
-    cards = _with_images(results, chosen)
+    cards = sorted(_with_images(results, chosen), key=lambda card: not card.after)
     return Gallery(cards, {name: counts[name] for name in order}, sum(bool(card.after) for card in cards))
 
 

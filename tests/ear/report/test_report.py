@@ -435,6 +435,17 @@ def test_an_image_of_another_model_in_the_store_is_not_shown(tmp_path: Path) -> 
     assert found == {image_key(each): each.image for each in originals}
 
 
+def test_pairs_without_images_come_last(tmp_path: Path) -> None:
+    suite, source = small_suite(tmp_path), cell_result(0, 0, 3)
+    keep(suite, source)
+    results = _known(suite)
+    keep_images(suite.store, [each for each in (*source.original, *source.outcomes) if each.concept != "church"])
+    cards = gallery(results, 1000).cards
+    shown = [bool(card.after) for card in cards]
+    assert shown == sorted(shown, reverse=True) and 0 < sum(shown) < len(shown)
+    assert cards[0].result == "lost"
+
+
 def test_a_limit_keeps_some_of_each_outcome(tmp_path: Path) -> None:
     found = gallery(finished(tmp_path), 20)
     assert len(found.cards) == 10
