@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import multiprocessing
 import os
 import signal
 import time
@@ -15,18 +14,15 @@ from typer.testing import CliRunner
 
 from ear.cli import app
 from ear.commands.suite import SuiteArguments
-from ear.evaluation import judges as evaluation_judges
 from ear.evaluation.outcomes import read_outcomes, write_outcomes
 from ear.suite import Cell, Suite, read_spec, run_suite, runner, write_known_results
 from ear.suite.last_results import last_results, remember
 from ear.suite.runner import log_file, measure_in_process
 from ear.suite.table import json_file
 from ecgvf.core.errors import EcgvfError, JudgeError, SettingsError, StoreError
-from ecgvf.filter import stage as filter_stage
-from tests.ear.conftest import AgreeingJudge, brightness_judge
+from tests.ear.conftest import AgreeingJudge
+from tests.ear.suite.conftest import FORK
 from tests.ear.suite.small_suite import cell_result, keep, small_suite
-
-FORK = multiprocessing.get_context("fork")  # a child that imports nothing
 
 SMALL = """
 name: small
@@ -339,15 +335,8 @@ def kill_when(folder: Path, pattern: str) -> None:
 @pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_suite_that_is_killed_twice_ends_with_the_same_table(
-    tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The judges, and so the families, are of nano's world, although the model is another.
-    monkeypatch.setattr("ear.suite.suite.retained_families", lambda *_: ["plant"])
-    monkeypatch.setattr("ear.suite.suite.create_judge", lambda *_: AgreeingJudge())
-    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: AgreeingJudge([True, False] * 16))
-    monkeypatch.setattr(evaluation_judges, "create_judge", brightness_judge)
-    monkeypatch.setattr(runner, "get_context", lambda _: FORK)
+@pytest.mark.usefixtures("nano_judges")
+def test_a_suite_that_is_killed_twice_ends_with_the_same_table(tmp_path: Path, tiny_path: Path) -> None:
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     for folder in (undisturbed, killed):
         declare(folder, f"model: {tiny_path}\nwriters: offline\n")

@@ -1,7 +1,6 @@
 """Somebody else's images or adapter, measured as a recipe is."""
 
 import json
-import multiprocessing
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -20,11 +19,10 @@ import ear
 import ecgvf.engine
 from ear.cli import app
 from ear.evaluation import EvaluationSettings, figures
-from ear.evaluation import judges as evaluation_judges
 from ear.evaluation.outcomes import selected
 from ear.evaluation.submitted_images import SubmittedImages
 from ear.prompt_images import read_prompts, render_to_folder
-from ear.suite import Suite, read_spec, runner, submission
+from ear.suite import Suite, read_spec, submission
 from ear.suite.submission import Submission, write_prompts
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, SettingsError
@@ -32,9 +30,7 @@ from ecgvf.core.files import write_atomic
 from ecgvf.core.store import Store
 from ecgvf.engine.local import ThisProcess
 from ecgvf.engine.work import Pool, Setup
-from ecgvf.filter import stage as filter_stage
 from ecgvf.janus import JanusModel
-from tests.ear.conftest import AgreeingJudge, brightness_judge
 from tests.ear.random_adapter import save_adapter
 from tests.ear.suite.small_suite import cell_result, keep, small_suite
 
@@ -182,16 +178,10 @@ class LoggedEngine:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.usefixtures("nano_judges")
 def test_the_command_measures_a_folder_of_images_and_renders_datasets_by_the_engine(
     tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The judges, and so the families, are of nano's world, although the model is another.
-    monkeypatch.setattr("ear.suite.suite.retained_families", lambda *_: ["plant"])
-    monkeypatch.setattr("ear.suite.suite.create_judge", lambda *_: AgreeingJudge())
-    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: AgreeingJudge([True, False] * 16))
-    monkeypatch.setattr(evaluation_judges, "create_judge", brightness_judge)
-    # Without another import of PyTorch.
-    monkeypatch.setattr(runner, "get_context", lambda _: multiprocessing.get_context("fork"))
     monkeypatch.chdir(tmp_path)
     engine = LoggedEngine(tmp_path / "engine.log")
     Path("small.yaml").write_text(f"{SMALL}model: {tiny_path}\nwriters: offline\n")
