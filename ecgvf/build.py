@@ -23,7 +23,7 @@ from ecgvf.filter.bounds import Bounds
 from ecgvf.filter.stage import filter_images, open_encoder, open_judge
 from ecgvf.judges.factory import JudgeOptions
 from ecgvf.judges.judge import Judge
-from ecgvf.judges.predictions import load as load_judge
+from ecgvf.judges.predictions import load_judge
 from ecgvf.merge_rounds import merge_rounds
 from ecgvf.pairs.default_counts import ACCEPTED_PAIRS, ROUNDS, TEST_PROMPTS, VALIDATION_PROMPTS, check_count
 from ecgvf.pairs.generation_plan import split_evenly

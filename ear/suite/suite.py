@@ -47,7 +47,7 @@ from ecgvf.janus.loading import fingerprint as model_fingerprint
 from ecgvf.judges import JudgeOptions, create_judge
 from ecgvf.judges.factory import RETAINED_JUDGE, weights_by_judge
 from ecgvf.judges.nano import nano_weights
-from ecgvf.judges.predictions import load as load_judge
+from ecgvf.judges.predictions import load_judge
 from ecgvf.pairs import captions
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.default_counts import PROMPTS_PER_CALL

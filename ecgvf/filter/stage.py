@@ -27,7 +27,7 @@ from ecgvf.judges.ensemble import Ensemble
 from ecgvf.judges.factory import RETAINED_JUDGE, JudgeOptions, create_judge, weights_by_judge
 from ecgvf.judges.judge import Judge
 from ecgvf.judges.judge import settings as judge_settings
-from ecgvf.judges.predictions import load
+from ecgvf.judges.predictions import load_judge
 from ecgvf.judges.retained import RetainedJudges
 from ecgvf.world.domain import in_nano_world
 
@@ -147,7 +147,7 @@ class VerdictSetup:
         retained = map(self.opened.retained.of, sorted(set(self.retained_concepts.values())))
         judges = [*([] if isinstance(judge, Ensemble) else [judge]), *filter(None, retained)]
         for each in {id(each): each for each in judges}.values():
-            load(each)
+            load_judge(each)
         yield VerdictWorker(judge, self.opened.retained, self.retained_concepts)
 
 

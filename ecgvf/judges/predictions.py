@@ -13,7 +13,7 @@ from ecgvf.judges.judge import Judge, Prediction
 T = TypeVar("T")
 
 
-def load(judge: Judge) -> None:
+def load_judge(judge: Judge) -> None:
     """Load the weights of a judge of this package, which some read only for their first image.
 
     Raises ``JudgeError`` if they are missing or unusable, and ``DeviceFailed`` as ``predict_each`` does.
