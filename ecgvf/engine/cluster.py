@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import cloudpickle
 import pyarrow as pa
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from ecgvf.core import console
 from ecgvf.core.errors import DeviceFailed, EngineError, SettingsError, first_line
@@ -30,6 +30,8 @@ _CONNECTION_TRIES = "2"
 """How often Ray asks a server that listens but does not answer, for 40 seconds each; Ray's default is 20 times."""
 _CONNECTIONS = 3
 """How often to connect if Ray aborts the connection."""
+_PAUSE = 10
+"""Seconds between two connections: the servers that Ray starts at once for each may fail for the same reason."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,10 @@ def connected(address: str | None) -> Iterator[bool]:
     options |= {"log_to_driver": False, "logging_level": "ERROR"}
     # Ray starts a server for each client, on a busy machine not always in time.
     connecting = Retrying(
-        retry=retry_if_exception_type(ConnectionAbortedError), stop=stop_after_attempt(_CONNECTIONS), reraise=True
+        retry=retry_if_exception_type(ConnectionAbortedError),
+        stop=stop_after_attempt(_CONNECTIONS),
+        wait=wait_fixed(_PAUSE),
+        reraise=True,
     )
     try:
         with warnings.catch_warnings():

@@ -36,6 +36,13 @@ class Head:
     """Address of its client port."""
     environment: dict[str, str]
     """In which commands find it without an address."""
+    folder: Path
+    """Where its processes log."""
+
+    def log(self) -> str:
+        """What its servers for clients have logged, for a test that cannot connect."""
+        files = sorted(self.folder.rglob("ray_client_server*"))
+        return "\n".join(f"{file.name}: {file.read_text(errors='replace')}" for file in files)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +71,7 @@ def head() -> Iterator[Head]:
             while not (Path(folder, "ray", "ray_current_cluster").is_file() and _listens(ports[1])):
                 assert process.poll() is None and time.monotonic() < deadline, "Ray does not start"
                 time.sleep(0.2)
-            yield Head(f"ray://127.0.0.1:{ports[1]}", environment)
+            yield Head(f"ray://127.0.0.1:{ports[1]}", environment, Path(folder))
             process.terminate()  # which ends the processes of the cluster
 
 

@@ -43,7 +43,7 @@ print(fill(RayEngine({address!r}, max_workers=1), squares(Path({str(folder)!r}))
 def test_a_cluster_is_reached_through_rays_client(tmp_path: Path, head: Head) -> None:
     fill(ThisProcess(), squares(tmp_path / "expected"))
     client = squares_on(head, tmp_path / "set", head.client)
-    assert client.stdout.endswith("[10]\n"), client.stderr
+    assert client.stdout.endswith("[10]\n"), f"{client.stderr}\n{head.log()}"
     assert contents(tmp_path / "set") == contents(tmp_path / "expected")
 
 

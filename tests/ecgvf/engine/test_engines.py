@@ -153,6 +153,7 @@ def test_a_client_whose_server_starts_too_late_connects_again(monkeypatch: pytes
         if (answer := answers.pop(0)) is not None:
             raise answer
 
+    monkeypatch.setattr(cluster, "_PAUSE", 0)
     monkeypatch.setattr(cluster, "_check_reachable", lambda _: None)
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.init", init)
