@@ -222,9 +222,10 @@ def _ablation(results: Results) -> Section:
     missing, measured = unread(results, "ablations"), []
     for rows, left in ((ablation.rows, ablation.not_measured) for ablation in ablations):
         first, seeds = rows[0], sorted({seed for row in rows for seed in row["seeds"]})
+        name = f"{first['concept']}, {first['base']}"
         facts = (first["split"], first["judge"], ", ".join(map(str, seeds)), str(first["pairs"]))
-        measured.append([f"{first['concept']}, {first['base']}", *facts])
-        missing += [f"{first['concept']}, {first['base']}: {each}" for each in left]
+        measured.append([name, *facts])
+        missing += [f"{name} ({'; '.join(left)})"] if left else []
     columns = ("ablation", "split", "judge of the concept", "training seeds", "training pairs")
     return Section(
         "ablation",

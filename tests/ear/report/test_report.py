@@ -204,7 +204,7 @@ def test_levels_that_an_ablation_left_out_are_named(tmp_path: Path) -> None:
     table = pq.read_table(file).replace_schema_metadata({NOT_MEASURED: left, COMMAND: b""})
     pq.write_table(table, file)
     page = write_report(results, tmp_path / "report.html").read_text()
-    assert "church, paper: window 48; church, paper: order shuffled" in page
+    assert "church, paper (window 48; order shuffled)" in page
     pq.write_table(table.replace_schema_metadata({NOT_MEASURED: b"nothing"}), file)
     with pytest.raises(DatasetError, match=r"ablation\.parquet is not what `ear ablate` writes"):
         write_report(results, tmp_path / "report.html")
@@ -625,8 +625,9 @@ def test_attacks_stand_beside_their_controls(tmp_path: Path) -> None:
     ]
     keep(suite, replace(attacked(oracle=False), cell=replace(source.cell, figures="full")))
     write_known_results(suite, "ear suite small.yaml")
-    page = write_report(SuiteResults.open(suite.results, suite.store), tmp_path / "report.html").read_text()
-    assert "no oracle was named" in page
+    section = robustness(SuiteResults.open(suite.results, suite.store))
+    assert any("no oracle was named" in missing for missing in section.missing)
+    assert list(section.tables[0].columns[-4:]) == ["original", "erased", "under attack", "n"]
 
 
 def test_a_dataset_shows_the_yield_and_the_cost_of_each_writer(tmp_path: Path) -> None:
