@@ -15,8 +15,8 @@ from ecgvf.filter.dataset import load_dataset
 from ecgvf.judges import JudgeOptions
 from ecgvf.pairs.checks import PromptIndex
 
-SPARE = 1.5
-"""Pairs to write for each pair that is needed, since some are rejected."""
+WRITTEN = (1.5, 3.0, 6.0)
+"""Pairs to write for each pair that is needed, since some are rejected: the next if too few are accepted."""
 
 _SURROGATES: Mapping[TrainingData, SurrogateChoice] = {
     "single": "single",
@@ -72,9 +72,16 @@ class VariantData:
                 f"the offline writer writes the pairs {data!r}, and knows only nano's world: leave out the factors "
                 f"{' and '.join(DATA_FACTORS)}"
             )
+        for each in WRITTEN:
+            found = self._first(round(each * self.pairs), data)
+            if len(found) >= self.pairs:
+                break
+        return found
+
+    def _first(self, count: int, data: TrainingData) -> tuple[AcceptedRecord, ...]:
+        """Those of the first ``count`` pairs of the offline writer that can be trained on."""
         run = Run(self.dataset.concept, Store(self.store.root / "ablation" / _SURROGATES[data]))
-        wanted = round(SPARE * self.pairs)
-        run.generate(pairs=wanted, validation=0, tests=0, surrogates=_SURROGATES[data], seed=self.dataset.run_seed)
+        run.generate(pairs=count, validation=0, tests=0, surrogates=_SURROGATES[data], seed=self.dataset.run_seed)
         sampling, options = self.dataset.sampling, JudgeOptions.from_recorded(dict(self.dataset.judge_options))
         run.render(
             model=self.dataset.model,

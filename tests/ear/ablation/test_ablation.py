@@ -359,6 +359,13 @@ def test_written_pairs_have_the_surrogates_that_were_asked_for(dataset: Dataset,
     assert len({data.load(name).fingerprint for name in ("filtered", "unfiltered", "free", "one-word targets")}) == 4
 
 
+def test_more_pairs_are_written_if_too_few_are_accepted(
+    dataset: Dataset, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ear.ablation.data.WRITTEN", (0.5, 2.0))
+    assert len(VariantData(dataset, store, 2).load("single").train) == 2
+
+
 def test_written_pairs_are_rendered_and_filtered_as_the_datasets_own(
     dataset: Dataset, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
