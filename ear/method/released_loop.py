@@ -48,7 +48,7 @@ class PublishedSteps:
                 guided = states[2] - self.resolved.guidance * (states[0] - states[1])
             with state.adapter.active(self.model):
                 tuned = self._states(positive)
-            losses = losses + (tuned - guided).square().mean()
+            losses = losses + torch.nn.functional.mse_loss(tuned, guided)
             length += 1
             if position in ends:
                 value = losses.item()
@@ -95,4 +95,6 @@ class PublishedSteps:
         guided = apply_guidance(logits(self.model, states).float(), self.sampling.guidance)
         probabilities = processed_logits(guided, self.sampling).softmax(dim=-1)
         token = torch.multinomial(probabilities, 1, generator=self.state.generator)
-        return self.model.image_token_embeddings[token].expand(2, -1, -1)
+        # Alone, as released: a row of ``image_token_embeddings`` may differ in its last bit.
+        embedding: Tensor = self.model.model.prepare_embeddings_for_image_generation(token)
+        return embedding.expand(2, -1, -1)
