@@ -40,7 +40,7 @@ class PublishedSteps:
         surrogate = self._prompt(pair.surrogate, length=target.shape[1])
         positive, neutral, guided_stream = target, surrogate, surrogate
         ends = {window.stop: number for number, window in enumerate(self._windows())}
-        losses: Tensor = torch.zeros((), device=self.model.device)
+        losses = torch.zeros((), dtype=self.model.dtype, device=self.model.device)
         length = 0
         for position in range(1, self.resolved.tokens + 1):
             with torch.no_grad():
@@ -92,8 +92,8 @@ class PublishedSteps:
 
         ``states`` [2, C] are those of the stream's last position.
         """
-        guided = apply_guidance(logits(self.model, states).float(), self.sampling.guidance)
-        probabilities = processed_logits(guided, self.sampling).softmax(dim=-1)
+        guided = apply_guidance(logits(self.model, states), self.sampling.guidance)
+        probabilities = processed_logits(guided, self.sampling).to(guided.dtype).softmax(dim=-1)
         token = torch.multinomial(probabilities, 1, generator=self.state.generator)
         # Alone, as released: a row of ``image_token_embeddings`` may differ in its last bit.
         embedding: Tensor = self.model.model.prepare_embeddings_for_image_generation(token)

@@ -2,7 +2,9 @@
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +13,7 @@ from ear.method.recipe import ResolvedRecipe
 from ear.method.recipes import PUBLISHED
 from ear.method.rounds import count_windows
 from ear.method.train import train
-from ecgvf.janus import JanusModel, Sampling, num_threads
+from ecgvf.janus import JanusModel, Sampling, load, num_threads
 
 LEARNING_RATE, ETA, LAYERS = PUBLISHED.learning_rate, 1.0, 2
 NO_IDS = torch.zeros(16, dtype=torch.int64)
@@ -87,7 +89,9 @@ def resolved(threshold: float) -> ResolvedRecipe:
     return ResolvedRecipe(stated=recipe, window=5, layers=LAYERS, tokens=16, depth=3, guidance=recipe.guidance)
 
 
-def test_its_weights_and_skips_are_those_of_the_released_loop(tiny: JanusModel) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_its_weights_and_skips_are_those_of_the_released_loop(tiny_path: Path, dtype: str) -> None:
+    tiny = load(str(tiny_path), device="cpu", dtype=dtype)
     lengths = [[len(tiny.processor.tokenizer.encode(text)) for text in (each.target, each.surrogate)] for each in PAIRS]
     assert lengths[0][0] < lengths[0][1] and lengths[1][0] > lengths[1][1]
     with num_threads(1):
