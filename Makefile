@@ -10,7 +10,7 @@ help:
 	@echo "make test         the whole suite"
 	@echo "make lint         ruff, mypy and the import contracts"
 	@echo "make docs         build the documentation as a site, and check every link: build/docs/site/index.html"
-	@echo "make faults       kills, full disks, hand-edited files, then 70 kills at random moments, and 1,000 LLM calls"
+	@echo "make faults       kills, full disks, hand-edited files, then 70 kills at random moments, 1,000 LLM calls, and a suite killed twice"
 	@echo "make render-checks  rendering against transformers, 2,000 equal images, 10,000 in flat memory (an hour)"
 	@echo "make engine-checks  a driver's memory for a million records, and COCO-30k counted (an hour)"
 	@echo "make report-check  a report of 1,000 images: its size, and how fast it answers in Chromium (some minutes)"
@@ -63,6 +63,7 @@ faults: .venv/installed
 	$(BIN)/python -m pytest -m faults
 	$(BIN)/python -m benchmarks.faults --kills 10 --out docs/faults.json
 	$(BIN)/python -m benchmarks.paid_once --out docs/paid-once.json
+	$(BIN)/python -m benchmarks.suite_kills --out docs/suite-kills.json
 
 render-checks: .venv/installed
 	$(BIN)/python -m benchmarks.render --runs 3 --out docs/render.json
