@@ -12,7 +12,8 @@ from pathlib import Path
 import typer
 from tabulate import tabulate
 
-from ear.suite.leaderboard import leaderboard_table, openings_sentence
+from ear.evaluation.figures import GROUPS
+from ear.suite.leaderboard import leaderboard_table, openings_sentence, text
 from ecgvf.core.files import JSON
 
 README, RESULTS = Path("README.md"), Path("docs/results.md")
@@ -24,6 +25,8 @@ SEED_COLUMNS = {
     "retention pooled": "all retained",
 }
 """Figure (of the retained concepts with their group) → its column in the table of seeds."""
+LOSSES = 3
+"""How many of the retained concepts that lose most are listed for each erased concept."""
 
 
 def main() -> None:
@@ -32,6 +35,7 @@ def main() -> None:
     results = RESULTS.read_text(encoding="utf-8")
     results = replace_table(results, "| concept   |", leaderboard_table(content))
     results = replace_table(results, "| | adapters |", seeds_table(content))
+    results = replace_table(results, "| erased |", losses_table(content))
     openings = openings_sentence(content["test_openings"])
     results = re.sub(r"Openings of the test split: [^.]*\.", lambda _: openings, results, count=1)
     RESULTS.write_text(results, encoding="utf-8")
@@ -50,6 +54,21 @@ def seeds_table(content: JSON) -> str:
         ranges = (dict.fromkeys(f"{end(values[column]):.3f}" for end in (min, max)) for column in SEED_COLUMNS)
         cells = (f"{concept} `{method}`", str(len(values["nll_frozen"])), *map(" to ".join, ranges))
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def losses_table(content: JSON) -> str:
+    """The retained concepts that lose most by the recipe that has goals, in Markdown."""
+    [recipe] = {row["recipe"] for row in content["rows"] if row["figure"] == "goal_concept_present"}
+    rows = {(row["concept"], row["recipe"], row["figure"], row["group"]): row for row in content["rows"]}
+    lines = ["| erased | shown less | prompts | before | after |", "|---|---|---|---|---|"]
+    for concept in dict.fromkeys(row["concept"] for row in content["rows"]):
+        losses = [row for key, row in rows.items() if key[:3] == (concept, recipe, "retention_change")]
+        losses = [row for row in losses if row["group"] not in (*GROUPS, "pooled")]
+        for row in sorted(losses, key=lambda row: float(row["value"]))[:LOSSES]:
+            lost = row["group"]
+            before, after = (text(rows[concept, method, "retention", lost], 3) for method in ("original", recipe))
+            lines.append(f"| {concept} | {lost} | {row['n']} | {before} | {after} |")
     return "\n".join(lines)
 
 
