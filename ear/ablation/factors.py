@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from ear.method.recipe import Recipe
-from ear.method.recipes import ON_POLICY
+from ear.method.recipes import ON_POLICY, PAPER
 from ecgvf.core.errors import SettingsError
 
 TrainingData = Literal["filtered", "unfiltered", "one-word targets", "single", "per-term", "free"]
@@ -51,7 +51,8 @@ def _windows(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
 
 
 def _threshold(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
-    return [("off", {"threshold": 0.0}), (f"{base.threshold or 0.05:g}", {"threshold": base.threshold or 0.05})]
+    own = base.threshold or PAPER.threshold
+    return [(f"{value:g}" if value else "off", {"threshold": value}) for value in (0.0, own, 4 * own, 20 * own)]
 
 
 def _layers(base: Recipe) -> Sequence[tuple[str, Mapping[str, Any]]]:
