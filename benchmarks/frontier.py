@@ -24,7 +24,7 @@ from ear.evaluation import Evaluation, EvaluationSettings, evaluate, figures
 from ear.evaluation.outcomes import selected
 from ear.method.erase import erase
 from ear.method.recipes import PROMPT_REWRITE, RECIPES, PromptRecipe, find
-from ear.report.frontier import best_of
+from ear.report.frontier import best_of, no_best
 from ecgvf import Run
 from ecgvf.core import concepts, console
 from ecgvf.core.dataset import Dataset
@@ -221,13 +221,17 @@ def run(
         console.note(f"{number} of {len(missing)}: {trial.concept} {trial.recipe} {trial.options}")
         write_atomic(out, pretty_json(result(finished)))
     content = result(finished)
-    rows = [
-        {name: str(Figure.from_json(value)) if isinstance(value, dict) else value for name, value in each.items()}
-        for each in content["frontiers"]
-    ]
-    typer.echo(tabulate(rows, headers="keys", tablefmt="github", missingval="none"))
+    rows = [{name: _cell(value, each) for name, value in each.items()} for each in content["frontiers"]]
+    typer.echo(tabulate(rows, headers="keys", tablefmt="github"))
     facts = {name: value for name, value in content.items() if name not in ("frontiers", "trials")}
     finish(facts, out, also_in_file=content)
+
+
+def _cell(value: Any, best: JSON) -> Any:
+    """A value of ``best`` as the table shows it."""
+    if value is None:
+        return no_best(best)
+    return str(Figure.from_json(value)) if isinstance(value, dict) else value
 
 
 app = program(run)

@@ -77,6 +77,11 @@ def best_of(trials: Sequence[JSON]) -> JSON:
     }
 
 
+def no_best(best: JSON) -> str:
+    """What a table shows for a figure that ``best_of`` lacks: "none" if no setting qualifies."""
+    return "none" if best["measured"] + best["failed"] else "not measured"
+
+
 def _by_name(trial: JSON) -> dict[tuple[str, str], JSON]:
     """(figure, group) → the figure, of those that are defined."""
     return {
@@ -131,22 +136,19 @@ def _best_trials(content: JSON) -> list[Table]:
     )
     note = (
         f"At equal retention: the best of the settings that keep at least {RETAINED:.0%} of other concepts. At equal "
-        f"erasure: the best of those that show the concept in at most {ERASED:.0%} of the images. The best of several "
-        "noisy figures is optimistic, and more so the more settings there are."
+        f"erasure: the best of those that show the concept in at most {ERASED:.0%} of the images. “None”: no measured "
+        "setting qualifies. The best of several noisy figures is optimistic, and more so the more settings there are."
     )
     tables = []
     for concept, recipes in _recipes(content).items():
         rows = []
         for recipe, best in ((name, best_of(trials)) for name, trials in recipes.items()):
             figures = (best["replacement_at_retention"], best["retention_at_erasure"])
-            cells = [each for figure in figures for each in (_value(figure), str(figure["n"]) if figure else "")]
+            pairs = ((text(figure), str(figure["n"])) if figure else [no_best(best)] * 2 for figure in figures)
+            cells = [each for pair in pairs for each in pair]
             rows.append([recipe, f"{best['measured']} of {best['trials']}", str(best["failed"]), *cells])
         tables.append(Table(f"{concept}: the best of {_TRIALS}, {content['split']} split", columns, rows, note))
     return tables
-
-
-def _value(figure: JSON | None) -> str:
-    return "none" if figure is None else text(figure)
 
 
 def _missing_trials(content: JSON) -> list[str]:

@@ -8,8 +8,7 @@ from ear.method.runs import adapter_name
 from ear.report.charts import Chart, dots
 from ear.report.results import Results, select
 from ear.report.section import Section, Table, absent, main_rows, unread
-from ear.suite.leaderboard import text
-from ear.suite.rows import NOT_APPLICABLE
+from ear.suite.leaderboard import NOT_APPLICABLE, text
 from ecgvf.core import console
 from ecgvf.core.files import JSON
 

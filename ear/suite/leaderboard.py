@@ -20,6 +20,10 @@ COLUMNS = {
 MISSING = "cells"
 """The ``figure`` of a row that stands for cells which have yet to be measured."""
 
+NOT_APPLICABLE = "not applicable"
+"""A figure that would show nothing: retention of the ceiling, which for other concepts is the original, and figures of
+prompts that the original hardly renders."""
+
 REFERENCES = ("original", "ceiling", "oracle")
 """Rows beside the methods: the frozen model, the frozen model given the surrogate prompt, and a model that never knew
 the concept."""
@@ -115,8 +119,8 @@ def _judges(rows: Sequence[JSON], concepts: Sequence[str]) -> dict[str, str]:
 
 
 def standings(rows: Sequence[JSON]) -> list[tuple[str, str, list[JSON | str]]]:
-    """(concept, method, cells) per line: a cell is the row of its column's figure, "not measured", or "" if it does not
-    apply."""
+    """(concept, method, cells) per line: a cell is the row of its column's figure, "not measured", or
+    ``NOT_APPLICABLE``."""
     pooled = [row for row in rows if row["class"] == "pooled" and row["attack"] is None and row["value"] is not None]
     order = list(dict.fromkeys([*REFERENCES, *(row["recipe"] for row in rows)]))
     concepts = list(dict.fromkeys(row["concept"] for row in rows))
@@ -127,9 +131,12 @@ def standings(rows: Sequence[JSON]) -> list[tuple[str, str, list[JSON | str]]]:
     for concept, method in sorted(by_method, key=lambda name: (concepts.index(name[0]), order.index(name[1]))):
         figures = main_figures(by_method[concept, method])
         if figures:
-            blank = "" if method in REFERENCES else "not measured"
-            found.append((concept, method, [figures.get(column, blank) for column in COLUMNS]))
+            found.append((concept, method, [figures.get(column, _blank(method, column)) for column in COLUMNS]))
     return found
+
+
+def _blank(method: str, column: str) -> str:
+    return NOT_APPLICABLE if method == "ceiling" and column.startswith("retention") else "not measured"
 
 
 def main_figures(rows: Sequence[JSON]) -> dict[str, JSON]:

@@ -10,14 +10,11 @@ from ear.evaluation.outcomes import Outcome, selected
 from ear.method.recipes import PROMPT_REWRITE
 from ear.suite import goals
 from ear.suite.cells import Cell
-from ear.suite.leaderboard import COLUMNS, MISSING, REFERENCES, main_figures
+from ear.suite.leaderboard import COLUMNS, MISSING, NOT_APPLICABLE, REFERENCES, main_figures
 from ear.suite.spec import SuiteSpec
 from ear.suite.suite import CellResult
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON
-
-NOT_APPLICABLE = "not applicable"
-"""The status of a figure of prompts that the original hardly renders: that they fail after erasing shows nothing."""
 
 _IDENTITY = (
     *("concept", "model", "recipe", "split", "figure", "group", "class", "attack", "budget"),

@@ -3,11 +3,13 @@
 import time
 from collections.abc import Sequence
 from decimal import Decimal
+from textwrap import wrap
 from typing import Literal, Self
 
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from ear.suite.cells import Cell
 from ear.suite.suite import Suite
@@ -21,6 +23,12 @@ _MARKS: dict[State, str] = {
     "done": "[green]✓[/green]",
     "failed": "[red]✗[/red]",
 }
+
+_FAILED_LINES = 3
+"""The last of the failed cells have a line with the reason; the table marks all."""
+
+_METHOD_WIDTH = 10
+"""A longer name of a method is broken, at its hyphens."""
 
 
 class SuiteView:
@@ -104,26 +112,33 @@ class SuiteView:
         return sum((Decimal(ledger["dollars"]) for ledger in ledgers if ledger is not None), Decimal(0))
 
     def _page(self) -> Group:
-        """A row per concept and method with a mark per cell; then the running cell, failed cells, and the summary."""
-        methods: dict[tuple[str, str], list[Cell]] = {}
-        for cell in self.states:
-            methods.setdefault((cell.concept, cell.recipe), []).append(cell)
-        page = Table(title=console.escape(f"suite {self.suite.spec.name}"), title_justify="left", expand=False)
-        for column in ("concept", "method", "cells", "run seeds/training seeds", "time"):
-            page.add_column(column)
-        for (concept, method), cells in methods.items():
-            marks = "".join(_MARKS[self.states[cell]] for cell in cells)
-            spent = sum(self.seconds.get(cell, 0.0) for cell in cells)
-            page.add_row(console.escape(concept), console.escape(method), marks, _seeds(cells), clock(spent))
-        running = [cell for cell, state in self.states.items() if state == "running"]
-        lines = [f"▶ {cell.name}, for {clock(time.monotonic() - self._started)}" for cell in running]
-        lines += [f"✗ {cell.name}: {reason}" for cell, reason in self.failed.items()]
-        return Group(page, *map(console.escape, [*lines, self.summary()]))
+        """The summary, running and failed cells; below, as a terminal may be too low for all, the table."""
+        running = [
+            f"▶ {cell.name}, for {clock(time.monotonic() - self._started)}"
+            for cell, state in self.states.items()
+            if state == "running"
+        ]
+        failed = [f"✗ {cell.name}: {reason}" for cell, reason in [*self.failed.items()][-_FAILED_LINES:]]
+        lines = Table.grid()
+        lines.add_column(no_wrap=True, overflow="ellipsis")
+        for line in (*running, *failed):
+            lines.add_row(console.escape(line))
+        return Group(Text(self.summary(), no_wrap=False, overflow="fold"), lines, self._table())
 
-
-def _seeds(cells: Sequence[Cell]) -> str:
-    full = " + full figures" if any(cell.figures == "full" for cell in cells) else ""
-    return " ".join(f"{cell.run_seed}/{cell.training_seed}" for cell in cells if cell.figures != "full") + full
+    def _table(self) -> Table:
+        """A row per concept and a column per method, with a mark per cell."""
+        marks: dict[str, dict[str, str]] = {}
+        for cell, state in self.states.items():
+            of_concept = marks.setdefault(cell.concept, {})
+            of_concept[cell.recipe] = of_concept.get(cell.recipe, "") + _MARKS[state]
+        table = Table(box=None, pad_edge=False)
+        table.add_column("concept", no_wrap=True)
+        methods = list(dict.fromkeys(cell.recipe for cell in self.states))
+        for method in methods:
+            table.add_column(console.escape("\n".join(wrap(method, _METHOD_WIDTH))), overflow="fold")
+        for concept, of_concept in marks.items():
+            table.add_row(console.escape(concept), *(of_concept.get(method, "") for method in methods))
+        return table
 
 
 def clock(seconds: float) -> str:

@@ -123,6 +123,29 @@ def test_a_training_that_diverges_is_a_failed_trial_which_is_not_repeated(
     assert list(Frontier(tmp_path, file).measured()) == [key(trial)]
 
 
+def test_the_table_tells_what_was_not_measured_from_what_no_setting_reaches(tmp_path: Path) -> None:
+    esd, paper, published = (trials("church", name)[0] for name in ("esd", "paper", "published"))
+    done = {key(esd): {**esd.json(), "key": key(esd), **measured(0.05, 0.5, 0.9)}}
+    done[key(paper)] = {**paper.json(), "key": key(paper), **measured(0.5, 0.5, 0.9)}
+    done[key(published)] = {**published.json(), "key": key(published), "figures": None, "failed": "not finite"}
+    file = tmp_path / "frontier.json"
+    file.write_bytes(pretty_json(result(done)))
+    words = ["--recipe", "esd", "--minutes", "0", "--store", str(tmp_path), "--out", str(file)]
+    printed = CliRunner().invoke(frontier.app, words).stdout
+    head, *lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in printed.splitlines() if line.startswith("| ")
+    ]
+    found = {(line[0], line[1]): dict(zip(head, line, strict=True)) for line in lines}
+    names = ("retention_at_erasure", "replacement_at_retention")
+
+    def best(concept: str, recipe: str) -> list[str]:
+        return [found[concept, recipe][name] for name in names]
+
+    assert best("church", "esd") == ["0.900 [0.890, 0.910] of 100", "none"]
+    assert best("church", "paper") == best("church", "published") == ["none", "none"]
+    assert best("van-gogh", "esd") == ["not measured", "not measured"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

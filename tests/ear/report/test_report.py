@@ -36,6 +36,7 @@ from ear.report.frontier import frontier
 from ear.report.gallery import MOST_BYTES, data_uri, gallery
 from ear.report.results import SuiteResults, image_key
 from ear.report.robustness import robustness
+from ear.report.sections import headline
 from ear.suite import Suite, write_known_results
 from ear.suite.last_results import last_results, remember
 from ear.suite.spec import Attachments
@@ -157,6 +158,12 @@ def whole_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def chromium() -> Iterator[Browser]:
     with launched() as browser:
         yield browser
+
+
+def test_no_cell_of_the_leaderboard_is_empty(tmp_path: Path) -> None:
+    table = headline(finished(tmp_path))
+    assert [row[-3:] for row in table.rows if row[1] == "ceiling"] == [["not applicable"] * 3]
+    assert all(cell for row in table.rows for cell in row)
 
 
 def test_every_outcome_of_the_gallery_is_told_from_the_judges(tmp_path: Path) -> None:
@@ -299,6 +306,7 @@ def test_trials_are_shown_with_their_settings_and_the_best_of_each_recipe(tmp_pa
         trial("paper", 5e-5, 0.5, 0.2, 0.96),
         trial("paper", 1e-4, 0.1, 0.9, 0.7),
         trial("esd", 2e-4, 0.4, 1, 0.3),
+        trial("per-patch", 1e-4, 0.1, 0.9, 0.7) | {"figures": None},
     ]
     trials += [{**trials[0], "figures": None}, {**trials[2], "figures": None, "failed": "the loss is not finite"}]
     results = with_attachments(finished(tmp_path), tmp_path)
@@ -311,12 +319,13 @@ def test_trials_are_shown_with_their_settings_and_the_best_of_each_recipe(tmp_pa
     assert table.title == "church: the best of several settings of each recipe, validation split"
     assert [list(row) for row in table.rows] == [
         ["paper", "2 of 3", "0", "0.20 (0.20 to 0.20)", "12", "0.70 (0.70 to 0.70)", "12"],
-        ["esd", "1 of 2", "1", "none", "", "none", ""],
+        ["esd", "1 of 2", "1", *["none"] * 4],
+        ["per-patch", "0 of 1", "0", *["not measured"] * 4],
     ]
     assert "at least 95% of other concepts" in table.note and "in at most 10% of the images" in table.note
     # A training that diverged will not be repeated.
     assert [each for each in found.missing if "settings" in each] == [
-        "several settings of each recipe, church: paper 2 of 3"
+        "several settings of each recipe, church: paper 2 of 3, per-patch 0 of 1"
     ]
 
 

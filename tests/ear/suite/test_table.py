@@ -224,6 +224,23 @@ def test_the_ceiling_is_listed_once(tmp_path: Path) -> None:
     assert "ceiling" not in leaderboard(content)
 
 
+def test_a_cell_of_the_leaderboard_says_what_does_not_apply_and_what_was_not_measured(tmp_path: Path) -> None:
+    suite = small_suite(tmp_path, concepts=("church",))
+    keep(suite, cell_result(0, 0, 3))
+    head, _, *lines = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in leaderboard_table(results(suite, "")).splitlines()
+    ]
+    found = {line[1]: dict(zip(head, line, strict=True)) for line in lines}
+    retained = ("neighbours", "surrogates", "all retained")
+    assert {found["ceiling"][column] for column in retained} == {"not applicable"}
+    # No concept of this suite is a surrogate or has scenes.
+    for row in (found["original"], found["paper"]):
+        assert (row["surrogates"], row["scene kept"]) == ("not measured", "not measured")
+        assert row["neighbours"].startswith("1.00")
+    assert all(cell for line in lines for cell in line)
+
+
 def test_each_adapter_of_a_method_with_several_seeds_has_a_line_of_its_own(tmp_path: Path) -> None:
     suite = small_suite(tmp_path, recipes=("paper", "on-policy"), run_seeds=(0, 1), first_cell_only=("on-policy",))
     for result in (cell_result(0, 0, 3), cell_result(1, 0, 6), cell_result(0, 0, 0, "on-policy")):
