@@ -85,7 +85,7 @@ def prepare_results(
     repository without ``public``, ``HubError``.
     """
     check_name(repo)
-    facts = _facts(folder / FILE)
+    facts = results_facts(folder / FILE)
     name, unsafe = str(facts["suite"]["name"]), _unsafe(facts["suite"]["concepts"])
     owner = account() if dry_run else account_to_write()
     repo = repo if repo is not None else f"{owner}/ecgvf"
@@ -131,7 +131,8 @@ def upload_results(plan: ResultsPlan) -> str:
         return commit(plan.repo, plan.files, plan.deleted, message, parent=plan.before.head)
 
 
-def _facts(file: Path) -> dict[str, Any]:
+def results_facts(file: Path) -> dict[str, Any]:
+    """The facts in a suite's table. Raises ``DatasetError`` for another file."""
     if not file.is_file():
         raise DatasetError(f"{file.parent} has no {FILE}: `ear suite` writes it, name the folder of its results")
     try:
