@@ -128,8 +128,11 @@ def _same_questions(first: Evaluation, second: Evaluation, name: str, other: str
     """Raise ``DatasetError`` unless both answered the same questions, or none."""
     questions, others = ({_question(answer): answer.text for answer in each.answered} for each in (first, second))
     difference = sorted(questions.keys() ^ others.keys())
-    known = [key for key in questions if None not in (questions[key], others[key])]  # earlier cells lack the text
-    difference = difference or [key for key in known if questions[key] != others[key]]
+    difference = difference or [
+        key
+        for key in questions
+        if questions[key] != others[key] and None not in (questions[key], others[key])  # cells of earlier versions
+    ]
     if difference:
         identity, image, group, kind = difference[0]
         raise DatasetError(
