@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ear.commands.inputs import adapter_files, load_model, open_dataset, results_folder
+from ear.commands.inputs import adapter_files, command_on, load_model, open_dataset, results_folder
 from ear.commands.options import (
     AdapterOption,
     ColumnOption,
@@ -18,7 +18,7 @@ from ear.commands.options import (
     SplitOption,
     WeightsOption,
 )
-from ecgvf.commands.grouping import grouped
+from ecgvf.commands.grouping import grouped, words
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
@@ -117,6 +117,7 @@ def attack(
     from ear.evaluation.robustness import attack as attack_adapters
     from ear.evaluation.robustness import check_settings
     from ecgvf.janus import load_without_weights
+    from ecgvf.publish.redaction import public_command
 
     settings, prompt_table = attacking.settings(), attacking.prompt_table()
     store, dataset = open_dataset(source)
@@ -129,8 +130,15 @@ def attack(
     if outcomes is not None:
         paths["outcomes"] = str(found.save(outcomes))
     labels = {"sheet": "Contact sheet", "outcomes": "Outcomes"}
+    command = [*command_on("attack", source, dataset, adapter, files), *words(attacking), "--json"]
     console.print_result(
-        {"dataset": dataset.fingerprint, "seed": attacking.seed, **found.json(), **paths},
+        {
+            "command": public_command(command),
+            "dataset": dataset.fingerprint,
+            "seed": attacking.seed,
+            **found.json(),
+            **paths,
+        },
         found.attack_table(),
         *(f"{labels[name]}: {console.escape(path)}" for name, path in paths.items()),
     )

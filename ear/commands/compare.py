@@ -25,7 +25,8 @@ def compare(
         list[str],
         typer.Argument(
             metavar="ADAPTER",
-            help="Adapters (file, folder, name of a run, hub:OWNER/NAME), or files of `ear eval --outcomes`.",
+            help="Adapters (file, folder, name of a run, hub:OWNER/NAME), files of `ear eval --outcomes`, or a suite's "
+            "cells.",
         ),
     ],
     source: DatasetArguments,
@@ -88,10 +89,13 @@ def compare(
 
 def _read(files: Sequence[str]) -> "tuple[list[str], list[Evaluation]]":
     from ear.evaluation import Evaluation
+    from ear.suite.cell_evaluations import is_cell, read_cells
 
     if others := [name for name in files if not name.endswith(".parquet")]:
         raise SettingsError(f"{others[0]} is not a file of outcomes: compare either such files or adapters")
-    return _distinct([Path(file).stem for file in files], files), [Evaluation.load(file) for file in files]
+    paths = [*map(Path, files)]
+    evaluations = read_cells(paths) if all(map(is_cell, paths)) else [*map(Evaluation.load, paths)]
+    return _distinct([path.stem for path in paths], files), evaluations
 
 
 def _measure(

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ear.commands.inputs import adapter_files, load_model, open_dataset, results_folder
+from ear.commands.inputs import adapter_files, command_on, load_model, open_dataset, results_folder
 from ear.commands.options import (
     AdapterOption,
     DatasetArguments,
@@ -37,7 +37,6 @@ def evaluate(
     from ear.evaluation import evaluate as evaluate_adapters
     from ear.evaluation.result import LAST_EVALUATION
     from ear.evaluation.table import evaluation_table
-    from ear.method.runs import adapter_name
     from ecgvf.commands.results import next_command
     from ecgvf.core.files import is_remote
 
@@ -46,9 +45,8 @@ def evaluate(
     files = adapter_files(store, dataset, adapter)
     check_settings(dataset, settings)
     evaluation = evaluate_adapters(store, load_model(source, dataset), dataset, files, settings)
-    given = replace(source, dataset=source.dataset or f"ecgvf/{dataset.concept.name}")
-    adapters = [word for name in adapter or map(adapter_name, files) for word in ("--adapter", name)]
-    evaluation = replace(evaluation, command=("ear", "eval", *words(given), *adapters, *words(measuring, paper)))
+    command = command_on("eval", source, dataset, adapter, files)
+    evaluation = replace(evaluation, command=(*command, *words(measuring, paper)))
     results = results_folder(store, dataset.concept.name, files)
     page = evaluation.save_contact_sheet(sheet if sheet is not None else results / "sheet.png")
     evaluation.save(results / LAST_EVALUATION, images=False)

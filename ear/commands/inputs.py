@@ -5,10 +5,12 @@ The model is loaded last (``load_model``), after all that can be checked without
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ear.commands.options import DatasetArguments
+from ecgvf.commands.grouping import words
 from ecgvf.core import console
 
 if TYPE_CHECKING:
@@ -55,6 +57,18 @@ def adapter_files_of(store: "Store", dataset: str | None, adapters: Sequence[str
     """``adapter_files`` of a dataset by its name, which is loaded only if it decides."""
     found = None if adapters or dataset is None else _find(store, dataset, DatasetArguments())
     return adapter_files(store, found, adapters)
+
+
+def command_on(
+    name: str, source: DatasetArguments, dataset: "Dataset", adapters: Sequence[str] | None, files: Sequence[Path]
+) -> list[str]:
+    """The words of ``ear NAME`` on ``dataset`` and on the adapters in ``files``, which it names even if the user left
+    them out: the last ones may be others by then."""
+    from ear.method.runs import adapter_name
+
+    given = replace(source, dataset=source.dataset or f"ecgvf/{dataset.concept.name}")
+    named = [word for adapter in adapters or map(adapter_name, files) for word in ("--adapter", adapter)]
+    return ["ear", name, *words(given), *named]
 
 
 def in_store(store: "Store", file: Path) -> bool:

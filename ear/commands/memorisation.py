@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ear.commands.inputs import adapter_files, load_model, open_dataset, results_folder
+from ear.commands.inputs import adapter_files, command_on, load_model, open_dataset, results_folder
 from ear.commands.options import AdapterOption, ColumnOption, DatasetArguments, png_file
-from ecgvf.commands.grouping import grouped
+from ecgvf.commands.grouping import grouped, words
 from ecgvf.commands.options import CLIP_MODEL, JsonOption
 from ecgvf.core import console
 from ecgvf.core.files import JSON
@@ -25,6 +25,18 @@ if TYPE_CHECKING:
 
 
 PROMPTS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptArguments:
+    """What images are rendered of."""
+
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="File of prompts.", show_default="100 of the dataset's validation split"),
+    ] = None
+    column: ColumnOption = None
+    seed: Annotated[int, typer.Option(help="Seed of the images whose prompts have none.")] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +80,7 @@ def memorisation(
     ] = None,
     adapter: AdapterOption = None,
     source: DatasetArguments,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(help="File of prompts.", show_default="100 of the dataset's validation split"),
-    ] = None,
-    column: ColumnOption = None,
-    seed: Annotated[int, typer.Option(help="Seed of the images whose prompts have none.")] = 0,
+    rendering: PromptArguments,
     bounds: NearDuplicateArguments,
     page: SheetArguments,
     as_json: JsonOption = False,
@@ -84,29 +91,37 @@ def memorisation(
     from ear.retained_concepts import in_nano_world
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.files import pretty_json, write_atomic
+    from ecgvf.publish.redaction import public_command
 
     usual = DatasetArguments(store=source.store, device=source.device)
-    if folders and (adapter or prompts is not None or (source, seed) != (usual, 0)):
+    if folders and (adapter or rendering.prompts is not None or (source, rendering.seed) != (usual, 0)):
         raise SettingsError(
             f"{folders[0]} is rendered already: leave out either DIR or --adapter, --dataset, --set, --model, --dtype, "
             "--prompts and --seed"
         )
-    if column and prompts is None:
-        raise SettingsError(f"--column {column[0]} is of a file of prompts: name it with --prompts")
+    if rendering.column and rendering.prompts is None:
+        raise SettingsError(f"--column {rendering.column[0]} is of a file of prompts: name it with --prompts")
     check_bounds(bounds.distance, bounds.similarity)
     if folders:
-        images = _of_folders(folders)
+        command, images = ["ear", "memorisation", *map(str, folders), *words(source)], _of_folders(folders)
         encoder, name = _encoder(images.on_nano, bounds.clip, source.device)
     else:
         store, dataset = open_dataset(source)
-        asked, files = _prompts(dataset, prompts, column or (), seed), adapter_files(store, dataset, adapter)
+        asked, files = _prompts(dataset, rendering), adapter_files(store, dataset, adapter)
+        command = command_on("memorisation", source, dataset, adapter, files)
         encoder, name = _encoder(in_nano_world(dataset), bounds.clip, source.device)  # before anything is rendered
-        images = _of_adapter(source, store, dataset, files, asked, prompts)
+        images = _of_adapter(source, store, dataset, files, asked, rendering.prompts)
     analysis = analyse(images.groups, encoder, name, distance=bounds.distance, similarity=bounds.similarity)
     title = f"Near duplicates of different prompts{' (nano)' if images.on_nano else ''}"
     file = write_sheet(analysis, page.sheet or images.sheet, title=title, blurred=images.unsafe and not page.clear)
-    content = {"nano": images.on_nano, "seed": None if folders else seed, **images.facts, **analysis.json()}
-    content["sheet"] = str(file)
+    content = {
+        "command": public_command([*command, *words(rendering, bounds, page)]),
+        "nano": images.on_nano,
+        "seed": None if folders else rendering.seed,
+        **images.facts,
+        **analysis.json(),
+        "sheet": str(file),
+    }
     write_atomic(file.with_suffix(".json"), pretty_json(content))  # for `ear report`
     console.print_result(content, table(analysis, title=title), f"Clusters: {console.escape(str(file))}")
 
@@ -177,17 +192,17 @@ def _of_adapter(
     return _Images(groups, sheet, unsafe, in_nano_world(dataset), facts)
 
 
-def _prompts(dataset: "Dataset", file: Path | None, columns: Sequence[str], seed: int) -> "list[EvaluationPrompt]":
-    """The prompts of ``file``, or distinct prompts of the dataset; each has its own seed."""
+def _prompts(dataset: "Dataset", given: PromptArguments) -> "list[EvaluationPrompt]":
+    """The prompts of a file, or distinct prompts of the dataset; each has its own seed."""
     from ear.evaluation.prompts import EvaluationPrompt, concept_prompts
     from ear.prompt_images import read_prompts
 
-    if file is not None:
+    if given.prompts is not None:
         return [
             EvaluationPrompt(id=task.id, prompt=task.prompt, seed=task.seed)
-            for task in read_prompts(file, seed=seed, columns=columns)
+            for task in read_prompts(given.prompts, seed=given.seed, columns=given.column or ())
         ]
-    return concept_prompts(dataset, "validation", min(PROMPTS, len(dataset.evaluation("validation")) or 1), seed)
+    return concept_prompts(dataset, "validation", min(PROMPTS, len(dataset.evaluation("validation")) or 1), given.seed)
 
 
 def _encoder(on_nano: bool, clip: str | None, device: str) -> "tuple[Encoder | NanoEncoder | None, str | None]":

@@ -31,13 +31,13 @@ def list_recipes(
 
 def _described(recipe: "AnyRecipe") -> JSON:
     from ear.method import recipes
+    from ear.method.recipe import SETTINGS
 
-    return {
-        "name": recipe.name,
-        "description": recipe.description,
-        "default": recipe == recipes.DEFAULT,
-        "settings": {} if isinstance(recipe, recipes.PromptRecipe) else recipe.settings(),
-    }
+    content = {"name": recipe.name, "description": recipe.description, "default": recipe == recipes.DEFAULT}
+    if isinstance(recipe, recipes.PromptRecipe):
+        fields = {name: {"from": source, "meaning": meaning} for name, (source, meaning) in recipe.fields.items()}
+        return {**content, "settings": {}, "fields": fields}
+    return {**content, "settings": {name: getattr(recipe, name) for name in SETTINGS}}
 
 
 def _list(chosen: "list[AnyRecipe]") -> None:
@@ -57,6 +57,10 @@ def _explain(recipe: "AnyRecipe") -> None:
 
     console.print(console.escape(f"{recipe.name}: {recipe.description}"))
     if isinstance(recipe, PromptRecipe):
+        table = console.table("field of recipe.json", "from", "meaning")
+        for name, (source, meaning) in recipe.fields.items():
+            table.add_row(name, console.escape(source), console.escape(meaning))
+        console.print(table)
         return
     table = console.table("setting", "value", "meaning")
     for setting, meaning in setting_descriptions().items():

@@ -90,7 +90,9 @@ def same_groups(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     return [
         replace(
             evaluation,
-            outcomes=tuple(replace(outcome, group=groups[outcome.concept]) for outcome in evaluation.outcomes),
+            outcomes=tuple(
+                replace(outcome, group=groups.get(outcome.concept, outcome.group)) for outcome in evaluation.outcomes
+            ),
         )
         for evaluation in evaluations
     ]
@@ -126,7 +128,11 @@ def _same_questions(first: Evaluation, second: Evaluation, name: str, other: str
     """Raise ``DatasetError`` unless both answered the same questions, or none."""
     questions, others = ({_question(answer): answer.text for answer in each.answered} for each in (first, second))
     difference = sorted(questions.keys() ^ others.keys())
-    difference = difference or [key for key in questions if questions[key] != others[key]]
+    difference = difference or [
+        key
+        for key in questions
+        if questions[key] != others[key] and None not in (questions[key], others[key])  # cells of earlier versions
+    ]
     if difference:
         identity, image, group, kind = difference[0]
         raise DatasetError(

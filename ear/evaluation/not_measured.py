@@ -5,7 +5,7 @@ A group without images is "not measured", never 0 of 0.
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from ear.evaluation.figures import GROUPS
 from ear.retained_concepts import Group, RetainedConcept
@@ -46,6 +46,13 @@ class NotMeasured:
     def from_json(cls, content: dict[str, Any]) -> Self:
         """What ``json`` returned."""
         return cls(content["group"], content["reason"], tuple(content["concepts"]))
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """What ``str`` returned, as a cell of a suite keeps it; the last of many concepts is "x and 3 more"."""
+        what, _, reason = text.removesuffix(")").partition(" (")
+        group, _, names = what.partition(": ")
+        return cls(cast(Group, group), reason, tuple(names.split(", ")) if names else ())
 
     @classmethod
     def empty(cls, group: Group) -> Self:

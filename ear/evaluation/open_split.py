@@ -23,6 +23,6 @@ def open_split(store: Store, dataset: Dataset, split: EvaluationSplit, adapter: 
     return opened
 
 
-def openings_text(count: int) -> str:
+def openings_text(count: int | str) -> str:
     """How often the test split was opened, in a sentence."""
     return f"Openings of the test split so far: {count}."

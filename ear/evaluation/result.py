@@ -51,8 +51,8 @@ class Evaluation:
     split: EvaluationSplit
     test_openings: int
     """How often the test split was opened so far, as store and dataset know."""
-    families: dict[str, str] = field(repr=False)
-    """Retained concept → its family."""
+    families: Mapping[str, str | None] = field(repr=False)
+    """Retained concept → its family; None in a cell of a suite, which does not say."""
     origin: Mapping[str, Any] = field(repr=False)
     """Fingerprints of "dataset" and "model", the model's "dtype", the adapter's "training_dtype" (None: not trained
     here), the settings of the "judges", and the "seed"."""
@@ -70,6 +70,8 @@ class Evaluation:
     """How often the original renders each class of the written prompts; empty without the full figures."""
     command: tuple[str, ...] = field(repr=False, default=())
     """The words of the ``ear eval`` that measured it; empty if it was measured in Python."""
+    all_openings: bool = field(repr=False, default=True)
+    """Whether ``test_openings`` counts all; not of a suite with cells of earlier versions, which do not list them."""
 
     @property
     def original(self) -> list[Outcome]:
@@ -209,7 +211,7 @@ class Evaluation:
         if "original" in facts:
             raise DatasetError(
                 f"{file} is a cell of a suite, not a file of `ear eval --outcomes`: `ear report {Path(file).parent}` "
-                "shows the suite; to compare its adapter with another, name both adapters"
+                "shows the suite, and `ear compare` compares cells with cells"
             )
         if not facts:
             raise DatasetError(f"{file} does not say what it is of: `ear eval --outcomes` did not write it")
@@ -258,7 +260,7 @@ class Evaluation:
 
 
 _NOT_OF_THIS_VERSION = "its facts are not those that this version of `ear eval --outcomes` writes: measure again"
-_FACTS = {each.name for each in fields(Evaluation)} - {"outcomes", "attacked"}
+_FACTS = {each.name for each in fields(Evaluation)} - {"outcomes", "attacked", "all_openings"}
 
 
 def _before_after(row: FigureRow | None) -> dict[str, Any]:

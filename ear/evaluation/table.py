@@ -199,9 +199,10 @@ def change_text(figure: Figure | None) -> str:
     return f"{figure.value:+.3f} [{figure.low:+.3f}, {figure.high:+.3f}]"
 
 
-def _openings(evaluations: "Sequence[Evaluation]") -> int:
+def _openings(evaluations: "Sequence[Evaluation]") -> str:
     """How often the test split was opened until the last of the evaluations."""
-    return max(each.test_openings for each in evaluations)
+    count = max(each.test_openings for each in evaluations)
+    return str(count) if all(each.all_openings for each in evaluations) else f"at least {count}"
 
 
 def _notes(evaluations: "Sequence[Evaluation]") -> list[str]:

@@ -6,7 +6,7 @@ add a recipe, define it here and name it in ``RECIPES`` and docs/erase.md.
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -174,12 +174,38 @@ ON_POLICY_WORDS = dataclasses.replace(
 )
 
 
+Fields = Mapping[str, tuple[str, str]]
+"""Field of recipe.json → (where its value comes from, what it means)."""
+
+_COMMON_FIELDS: Fields = {
+    "format": ("`ear train`", "The format of the file."),
+    "recipe": ("this recipe", "Its name."),
+    "concept": ("the dataset", "The name of the concept that is avoided."),
+    "unsafe": ("the concept", "Whether it is marked unsafe, so that its images are blurred."),
+    "erased": (
+        "the concept: name, terms, unseen terms, judges' labels",
+        "Concepts that do not count as retained if the adapter is measured.",
+    ),
+    "dataset": ("the dataset", "Its fingerprint."),
+    "sampling": ("the dataset", "How its images were sampled, and how `ear generate` samples by default."),
+    "model": ("--model, or the model that rendered the dataset", "Its name."),
+    "fingerprint": ("that model", "Its fingerprint; any other model is refused."),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class PromptRecipe:
     """A way to avoid the concept without training: it changes the prompt, or what guidance leads away from."""
 
     name: str
     description: str
+    own_fields: Fields = field(compare=False, repr=False)
+    """What its recipe.json has, and those of other recipes lack."""
+
+    @property
+    def fields(self) -> Fields:
+        """The fields of its recipe.json."""
+        return {**self.own_fields, **_COMMON_FIELDS}
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -200,6 +226,12 @@ AnyRecipe = Recipe | PromptRecipe
 NEGATIVE_PROMPT = PromptRecipe(
     "negative-prompt",
     description=("Guidance leads away from the concept's name instead of the empty prompt. Nothing is trained."),
+    own_fields={
+        "negative_prompt": (
+            "the concept: its first term",
+            "What guidance leads away from, in place of the empty prompt.",
+        )
+    },
 )
 
 PROMPT_REWRITE = PromptRecipe(
@@ -208,6 +240,10 @@ PROMPT_REWRITE = PromptRecipe(
         "The surrogate takes the concept's place in the prompt: a dataset's own surrogate prompt, in any other prompt "
         "the surrogate instead of the concept's terms. Nothing is trained; it is the ceiling of every other recipe."
     ),
+    own_fields={
+        "terms": ("the concept: its terms", "Words to replace in prompts that are not the dataset's; plurals, too."),
+        "surrogate": ("the concept: its first surrogate", "What takes their place."),
+    },
 )
 
 DEFAULT = ON_POLICY

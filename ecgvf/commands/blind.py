@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ecgvf.commands.grouping import words
 from ecgvf.commands.local_page import serve_page
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -56,7 +57,7 @@ def review_blind(arguments: BlindArguments, reviewer: str, port: int, store: Pat
     rows = ImageRows(arguments.images)
     labels = LabelsFile(arguments.out or arguments.images.with_suffix(".labels.jsonl"))
     if arguments.as_json:
-        if not _print_result(rows, labels):
+        if not _print_result(rows, labels, arguments):
             raise DatasetError(f"{labels.path} has no label of an image of {rows.path}: omit --json to label them")
         return
     with TemporaryDirectory(prefix="ecgvf-") as folder:
@@ -73,7 +74,7 @@ def review_blind(arguments: BlindArguments, reviewer: str, port: int, store: Pat
         of_images = console.counted(len(images), "image")
         title = f"[bold]{console.escape(str(rows.path))}[/bold]: {done} of {of_images} labelled by {reviewer}"
         serve_page(title, port, application)
-    if not _print_result(rows, labels):
+    if not _print_result(rows, labels, arguments):
         console.print(f"No labels in {console.escape(str(labels.path))}.")
 
 
@@ -85,14 +86,16 @@ def _unsafe(names: set[str], store: "Store") -> set[str]:
     return {name for name in names if may_be_unsafe(name, kept.get(name))}
 
 
-def _print_result(rows: "ImageRows", labels: "LabelsFile") -> bool:
+def _print_result(rows: "ImageRows", labels: "LabelsFile", arguments: BlindArguments) -> bool:
     """Print labels and agreement; False if there are no labels."""
+    from ecgvf.publish.redaction import public_command
     from ecgvf.review.agreement import judge_agreement, label_shares
 
     given = labels.read()
     shares, agreements = label_shares(rows, given), judge_agreement(rows, given)
     if shares:
         facts = {
+            "command": public_command(["ecgvf", "review", *words(arguments)]),
             "images": str(rows.path),
             "labels": str(labels.path),
             "shares": [share.json() for share in shares],

@@ -27,7 +27,7 @@ from ecgvf.core.hub import hub_errors
 from ecgvf.core.parquet import parquet_bytes
 from ecgvf.core.records import EvaluationSplit
 from ecgvf.publish.front_matter import GATE, GATE_FIELDS, format_card, parse_card
-from ecgvf.publish.redaction import public_model, redact
+from ecgvf.publish.redaction import public_command, public_model, redact
 from ecgvf.publish.repository import (
     Repository,
     account,
@@ -85,7 +85,7 @@ def prepare_results(
     repository without ``public``, ``HubError``.
     """
     check_name(repo)
-    facts = _facts(folder / FILE)
+    facts = results_facts(folder / FILE)
     name, unsafe = str(facts["suite"]["name"]), _unsafe(facts["suite"]["concepts"])
     owner = account() if dry_run else account_to_write()
     repo = repo if repo is not None else f"{owner}/ecgvf"
@@ -131,7 +131,8 @@ def upload_results(plan: ResultsPlan) -> str:
         return commit(plan.repo, plan.files, plan.deleted, message, parent=plan.before.head)
 
 
-def _facts(file: Path) -> dict[str, Any]:
+def results_facts(file: Path) -> dict[str, Any]:
+    """The facts in a suite's table. Raises ``DatasetError`` for another file."""
     if not file.is_file():
         raise DatasetError(f"{file.parent} has no {FILE}: `ear suite` writes it, name the folder of its results")
     try:
@@ -156,7 +157,7 @@ def _facts(file: Path) -> dict[str, Any]:
 def _public_table(file: Path, facts: dict[str, Any]) -> bytes:
     """The rows and ``facts`` without local paths."""
     model = public_model(facts["suite"]["model"])
-    public = {**redact(facts), "command": _public_command(facts["command"])}
+    public = {**redact(facts), "command": public_command(shlex.split(facts["command"]))}
     public["suite"]["model"] = model
     try:
         table = pq.read_table(file)
@@ -170,12 +171,6 @@ def _public_table(file: Path, facts: dict[str, Any]) -> bytes:
 def _public_text(file: Path, model: str) -> str:
     """The text with the public name of ``model``."""
     return file.read_text(encoding="utf-8").replace(model, public_model(model))
-
-
-def _public_command(command: str) -> str:
-    """``command`` with only the last part of each local path, also in NAME=DIR."""
-    parts = (word.rpartition("=") for word in shlex.split(command))
-    return shlex.join(f"{redact(name)}{equals}{redact(value)}" for name, equals, value in parts)
 
 
 def _unsafe(names: list[str]) -> list[str]:

@@ -1,7 +1,8 @@
 """What a published dataset or adapter does not reveal: local paths, private servers, keys."""
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +30,12 @@ def redact(value: Any) -> Any:
     if re.match(r"[A-Za-z]:[\\/]|\\\\", value):
         return PureWindowsPath(value).name
     return _LOADED_JUDGE.sub(lambda match: match[1] + _judge_name(match[2]), value)
+
+
+def public_command(words: Iterable[str]) -> str:
+    """The command ``words`` with only the last part of each local path, also in NAME=DIR."""
+    parts = (word.rpartition("=") for word in words)
+    return shlex.join(f"{redact(name)}{equals}{redact(value)}" for name, equals, value in parts)
 
 
 def public_model(name: str) -> str:

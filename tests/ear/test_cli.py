@@ -22,6 +22,7 @@ from ear.evaluation.result import LAST_EVALUATION
 from ear.method import steps
 from ear.method import train as training
 from ear.method.loss_plot import plot_losses
+from ear.method.recipe import Recipe
 from ear.method.recipes import RECIPES
 from ear.method.runs import finished, newest
 from ecgvf.core import concepts
@@ -165,10 +166,18 @@ def test_recipes_are_listed_and_explained() -> None:
     explained = shown("paper")
     assert "threshold_per" in explained and "the sum of the window's losses" in explained
     assert "Nothing is trained" in shown("negative-prompt")
+    assert all(field in shown("prompt-rewrite") for field in ("surrogate", "its first surrogate", "fingerprint"))
     content = json.loads(shown("--json"))
     assert [recipe["name"] for recipe in content["recipes"]] == [*RECIPES]
     assert [recipe["name"] for recipe in content["recipes"] if recipe["default"]] == ["on-policy"]
     assert content["settings"]["window"].startswith("L, the length of a window, for 576 image tokens")
+    for recipe in content["recipes"]:
+        known = RECIPES[recipe["name"]]
+        if isinstance(known, Recipe):
+            assert recipe["settings"].keys() == content["settings"].keys()
+            assert Recipe(name=known.name, **recipe["settings"]) == known
+        else:
+            assert recipe["fields"].keys() == known.fields.keys() and not recipe["settings"]
     unknown = CliRunner().invoke(app, ["recipes", "papper"])
     assert unknown.exit_code == 2 and "unknown recipe 'papper'" in unknown.stderr
 

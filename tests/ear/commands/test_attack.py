@@ -24,6 +24,7 @@ from ear.evaluation.outcomes import read_outcomes
 from ear.evaluation.prompts import EvaluationPrompt, written_pairs
 from ear.evaluation.robustness import AttackSettings, attack
 from ear.method.open_adapter import open_adapter
+from ear.method.runs import newest
 from ecgvf.core import openings
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import JudgeError
@@ -88,6 +89,9 @@ def test_an_attack_has_both_controls_and_is_not_made_twice(trained: Store, oracl
     assert (content["absent"], content["oracle"], content["test_openings"]) == ("pagoda", str(oracle), 0)
     (row,) = content["attacks"]
     assert (row["attack"], row["budget"]) == ("relearning", 1)
+    run = newest(trained, "church").path.name
+    chosen = f"--adapter {run} --kind relearning --budget 1 --prompts-per-concept 2 --oracle oracle --json"
+    assert content["command"] == f"ear attack --dataset ecgvf/church {chosen}"
     assert [row[name]["n"] for name in ("original", "unattacked", "after", "oracle", "above_oracle", "absent")] == [
         2
     ] * 6

@@ -120,6 +120,12 @@ def test_answers_to_other_questions_are_refused(other: dict[str, str]) -> None:
         same_tasks([first, replace(first, answered=())], ["a", "b"])
 
 
+def test_answers_whose_questions_an_earlier_cell_does_not_have_are_compared_by_their_ids() -> None:
+    answer = AnsweredQuestion("1", "image", "others", "present", True, False, "a" * 16)
+    first = replace(of(1), answered=(answer,))
+    same_tasks([first, replace(first, answered=(replace(answer, text=None),))], ["a", "b"])
+
+
 def test_a_loss_is_marked_in_the_column_that_has_it() -> None:
     evaluations = [evaluation([*erased(2), *kept("castle", "neighbours", 16, lost)]) for lost in (0, 12, 0)]
     changes = [differences(evaluations[0], other) for other in evaluations[1:]]

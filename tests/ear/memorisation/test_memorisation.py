@@ -106,6 +106,7 @@ def test_near_duplicates_in_a_folder_as_one_table_and_one_image(folder: Path) ->
     assert without["clusters"][0]["prompts"][0] == "a picture of thing 1"
     assert without["in_clusters"] == {"value": pytest.approx(3 / 7), "n": 7, "low": None, "high": None}
     assert (with_token["token"], with_token["in_clusters"]["n"], with_token["clusters"]) == (True, 1, [])
+    assert result["command"] == "ear memorisation images"
     sheet = decode(Path(result["sheet"]).read_bytes())
     assert Path(result["sheet"]) == folder / "memorisation.png"
     assert json.loads((folder / "memorisation.json").read_bytes()) == result
@@ -125,7 +126,8 @@ def test_clip_compares_images_on_the_device_that_is_named(folder: Path, monkeypa
 def test_images_of_a_folder_are_blurred_unless_told_otherwise(folder: Path, tmp_path: Path) -> None:
     run(str(folder))
     blurred = decode((folder / "memorisation.png").read_bytes()).astype(int)
-    run(str(folder), "--clear", "--sheet", str(tmp_path / "clear.png"))
+    bare = json.loads(run(str(folder), "--clear", "--sheet", str(tmp_path / "clear.png"), "--json"))
+    assert bare["command"] == "ear memorisation images --sheet clear.png --clear"
     clear = decode((tmp_path / "clear.png").read_bytes()).astype(int)
     left = TEXT_WIDTH + 2 * GAP
     first = slice(2 * HEADER, 2 * HEADER + SIDE), slice(left, left + SIDE)
@@ -166,6 +168,8 @@ def test_an_adapters_images_before_and_after_with_and_without_the_token_are_rend
     assert result["nano"] and result["encoder"] == "nano's CLIP"
     assert (result["concept"], result["adapter"], result["split"]) == ("church", [str(adapter)], None)
     assert (result["recipe"], result["prompts"]) == ("default", str(tmp_path / "prompts.txt"))
+    measured = "--dataset ecgvf/church --adapter adapter.safetensors --prompts prompts.txt"
+    assert result["command"] == f"ear memorisation {measured}"
     assert result["model"] == tiny.name and result["dataset"]
     found = [(each["images"], each["token"], each["method"]) for each in result["findings"]]
     assert found == [

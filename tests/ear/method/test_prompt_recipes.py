@@ -100,6 +100,14 @@ def test_it_is_found_compared_and_finished_like_a_training(store: Store, dataset
     assert [each.recipe for each in found] == ["negative-prompt", "prompt-rewrite"]
 
 
+@pytest.mark.parametrize("recipe", [NEGATIVE_PROMPT, PROMPT_REWRITE])
+def test_each_field_of_its_file_is_explained(
+    recipe: PromptRecipe, store: Store, dataset: Dataset, tiny: JanusModel
+) -> None:
+    run = write_prompt_adapter(store, dataset, tiny, recipe)
+    assert json.loads(run.adapter.read_bytes()).keys() == recipe.fields.keys()
+
+
 def test_bad_input_is_one_line(store: Store, dataset: Dataset, tiny: JanusModel) -> None:
     run = write_prompt_adapter(store, dataset, tiny, NEGATIVE_PROMPT)
     with pytest.raises(AdapterError, match="has no weights and cannot be stacked: pass it alone"):

@@ -558,6 +558,12 @@ def test_attacks_memorisation_ablations_and_trials_are_shown_if_the_suite_names_
         write_report(results, tmp_path / "report.html")
 
 
+def test_every_measurement_beside_the_shipped_benchmark_names_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[3])
+    commands = SuiteResults.open(Path("docs/benchmark")).attached_commands()
+    assert len(commands) > 9 and [str(file) for file, command in commands.items() if not command] == []
+
+
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [

@@ -207,6 +207,7 @@ def test_the_command_prints_labels_and_agreement_as_json(file: Path, images: lis
         labels.append(image.key, "ada", "concept" if image.key.condition == "before" else "surrogate")
     facts = json.loads(review("--images", file, "--json").stdout)
     assert facts["images"] == str(file) and facts["labels"] == str(labels.path)
+    assert facts["command"] == f"ecgvf review --images {file.name} --json"
     pooled = facts["agreement"][-1]
     assert (pooled["judge"], pooled["reviewer"], pooled["condition"]) == ("one", "ada", "pooled")
     assert pooled["kappa"]["value"] == 1 and pooled["kappa"]["n"] == 4
