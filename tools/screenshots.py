@@ -1,7 +1,7 @@
-"""Take the README's pictures of a report: its head on a wide screen, and its charts on a phone, dark.
+"""Take pictures of a report, for the README: its head and its images on a wide screen, and its charts on a phone, dark.
 
     ear report docs/benchmark --out build/report.html          # where the suite's store is: with images
-    python -m tools.screenshots build/report.html              # docs/images/report.jpg and report-phone.jpg
+    python -m tools.screenshots build/report.html              # docs/images/report.jpg and so on, see VIEWS
 
 In headless Chromium (`apt-get install chromium`, or `playwright install chromium`). Exit code 1 if the page logs
 errors.
@@ -17,6 +17,7 @@ from tests.browser import CHROMIUM
 
 VIEWS: dict[str, tuple[int, Literal["light", "dark"], str]] = {
     "report": (1280, "light", "top"),
+    "report-gallery": (1280, "light", "gallery"),
     "report-phone": (390, "dark", "frontier"),
 }
 """Name → width, colour scheme, and the section that comes first."""

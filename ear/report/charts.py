@@ -25,11 +25,11 @@ SHARE = "share of images"
 WIDTH = 5.0
 """Inches of a chart; matplotlib's SVG has 72 points to the inch."""
 
-_COLOURS = tuple(f"#00010{number}" for number in range(1, 9))
+_COLOURS = tuple(f"#0001{number:02}" for number in range(1, 11))
 """Placeholders for the page's colours of series, which ``_svg`` replaces; the next two are for text and lines."""
 _INK, _LINE = "#000200", "#000300"
-_MARKERS = ("o", "D", "X", "s", "^", "v", "P", "*", "p")
-"""One more than there are colours, so that no two of 72 series have both in common."""
+_MARKERS = ("o", "D", "X", "s", "^", "v", "P", "*", "<", ">", "d")
+"""One more than there are colours, so that no two of 110 series have both in common."""
 
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -61,6 +61,8 @@ class Chart:
     svg: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    headers: int = 2
+    """How many cells, from the first, are a row's header."""
 
 
 def dots(
@@ -73,7 +75,8 @@ def dots(
 ) -> Chart:
     """A line per name, with a dot and its interval per series. ``what``: what the names are, for the table.
 
-    ``series``, here and below: all names of the report, so that each has the same colour and marker in every chart.
+    ``series``, here and below: all names of the report, so that each has the same colour and marker in every chart, as
+    far as these suffice.
     """
     kinds = _kinds(series, [name for _, points in lines for name, _ in points])
     height = 0.9 + 0.3 * (1 + len(kinds) // 3) + 0.16 * sum(max(2, len(points)) for _, points in lines)
@@ -98,7 +101,8 @@ def bars(
     title: str, groups: Sequence[tuple[str, Sequence[Bar]]], *, method: str, series: Sequence[str], label: str
 ) -> Chart:
     """Groups of bars: after erasing, by ``method``, with its interval; a tick marks the value before."""
-    before, colour = _COLOURS[0], _COLOURS[series.index(method) % len(_COLOURS)]
+    kinds = _kinds(series, ["original", method])
+    before, colour = (_COLOURS[kinds[name] % len(_COLOURS)] for name in ("original", method))
     lines = sum(1 + len(members) for _, members in groups)
     with _style():
         plot, axes = _axes(1.2 + 0.19 * lines)
@@ -139,12 +143,15 @@ def frontier(
     across: str,
     up: str,
     settings: Sequence[str] = (),
+    beside: Sequence[str] = (),
 ) -> Chart:
-    """A point per (series, figure across, figure up), with both intervals; the best corner is marked.
+    """A point per (series, figure across, figure up), with both intervals.
 
-    ``settings``: of each point, for the table; empty if a series is a single point.
+    ``settings``: of each point, for the table; empty if a series is a single point. ``beside``: series of the charts
+    beside it, whose colours it leaves to them.
     """
-    kinds = _kinds(series, [name for name, _, _ in points])
+    drawn = [name for name, _, _ in points]
+    kinds = {name: kind for name, kind in _kinds(series, [*drawn, *beside]).items() if name in drawn}
     with _style():
         plot, axes = _axes(4.2)
         for name, x, y in points:
@@ -160,7 +167,8 @@ def frontier(
                 markersize=7,
                 label=name,
             )
-        axes.annotate("better: up and left", (0.98, 0.02), xycoords="axes fraction", ha="right", fontstyle="italic")
+        # Above the axes: a point can be anywhere within.
+        axes.set_title("better: up and left", loc="left", fontsize=11, fontstyle="italic")
         axes.set_xlim(-0.03, 1.03)
         # Not closer than this: small differences should look small.
         low, high = axes.get_ylim()
@@ -174,7 +182,7 @@ def frontier(
     rows = [
         [name, *settings[place : place + 1], *_numbers(x), *_numbers(y)] for place, (name, x, y) in enumerate(points)
     ]
-    return Chart(title, svg, columns, rows)
+    return Chart(title, svg, columns, rows, headers=1)
 
 
 def curves(title: str, levels: Sequence[str], lines: Mapping[str, Mapping[str, JSON]]) -> Chart:
@@ -243,8 +251,14 @@ def _dot(axes: Axes, figure: JSON, place: float, kind: int) -> None:
 
 
 def _kinds(series: Sequence[str], names: Sequence[str]) -> dict[str, int]:
-    """Drawn name → the number of its colour and marker, which is its place in ``series``."""
-    return {name: kind for kind, name in enumerate(series) if name in names}
+    """Drawn name → the number of its colour and marker: its place in ``series``, counted from 0 again after the last
+    colour, or the first number that is free if an earlier name of the chart has that."""
+    kinds: dict[str, int] = {}
+    for place, name in enumerate(series):
+        if name in names:
+            numbers = (place % len(_COLOURS), *range(len(_COLOURS)))
+            kinds[name] = next((number for number in numbers if number not in kinds.values()), place)
+    return kinds
 
 
 def _legend(plot: Figure, axes: Axes, kinds: Mapping[str, int]) -> None:

@@ -97,9 +97,10 @@ def _chart(
     points: Sequence[tuple[str, JSON, JSON]],
     series: Sequence[str],
     settings: Sequence[str] = (),
+    beside: Sequence[str] = (),
 ) -> Chart:
     across, up = f"images that still show {concept}", "other concepts kept (1 = all)"
-    return charts.frontier(title, points, series=series, across=across, up=up, settings=settings)
+    return charts.frontier(title, points, series=series, across=across, up=up, settings=settings, beside=beside)
 
 
 def _recipes(content: JSON) -> dict[str, dict[str, list[JSON]]]:
@@ -113,7 +114,8 @@ def _recipes(content: JSON) -> dict[str, dict[str, list[JSON]]]:
 def _trial_charts(content: JSON, series: Sequence[str]) -> list[Chart]:
     """A chart per concept, with a point per trial."""
     found = []
-    series = list(dict.fromkeys([*series, *(str(trial["recipe"]) for trial in content["trials"])]))
+    every = list(dict.fromkeys(str(trial["recipe"]) for trial in content["trials"]))
+    series = list(dict.fromkeys([*series, *every]))
     for concept, recipes in _recipes(content).items():
         points, settings = [], []
         for recipe, trials in recipes.items():
@@ -123,7 +125,7 @@ def _trial_charts(content: JSON, series: Sequence[str]) -> list[Chart]:
                     settings.append(", ".join(f"{name}={value:g}" for name, value in trial["options"].items()))
         if points:
             title = f"{concept}: {_TRIALS}, {content['split']} split"
-            found.append(_chart(title, concept, points, series, settings))
+            found.append(_chart(title, concept, points, series, settings, every))
     return found
 
 

@@ -50,6 +50,8 @@ class Card:
     reading: str
     """What the judge saw before and after erasing, for people."""
     unsafe: bool
+    rank: float
+    """Among cards of its result, the worst first."""
     keys: tuple[ImageKey, ImageKey]
     """Of the images before and after erasing."""
     before: str = ""
@@ -79,7 +81,7 @@ def gallery(results: Results, images: int) -> Gallery:
     share = images // 2 // max(1, len(every))
     chosen = [card for cards in every for card in _some_of_each(cards, share)]
     order = list(MEANINGS)
-    chosen.sort(key=lambda card: order.index(card.result))
+    chosen.sort(key=lambda card: (order.index(card.result), card.rank))
     cards = sorted(_with_images(results, chosen), key=lambda card: not card.after)
     return Gallery(cards, {name: counts[name] for name in order}, sum(bool(card.after) for card in cards))
 
@@ -92,13 +94,15 @@ def _cards(results: Results, concept: str, method: str, cell: CellOutcomes) -> I
     for before, tuned in paired(selected(cell.original, "before"), cell.after):
         # A concept that the original does not show either is not lost.
         if tuned.sample in ("main", "wording") and (tuned.group == "concept" or before.judges[0].present):
+            result = _result(tuned, limits)
             yield Card(
                 concept=concept,
                 method=method,
                 measured=tuned.concept,
                 wording=(tuned.wording or "other concept").replace("_", " "),
                 prompt=tuned.prompt,
-                result=_result(tuned, limits),
+                result=result,
+                rank=_rank(tuned, result),
                 reading=_reading(before, tuned),
                 unsafe=unsafe[tuned.concept],
                 keys=(image_key(before), image_key(tuned)),
@@ -118,6 +122,15 @@ def _result(outcome: Outcome, limits: figures.Thresholds) -> Result:
     return "replaced" if figures.shows_surrogate(outcome) else "erased"
 
 
+def _rank(outcome: Outcome, result: Result) -> float:
+    """The less, the worse: how sure the judge is of a wrecked image, how probable a retained concept is that should
+    have stayed, and how improbable the erased concept."""
+    judge = outcome.judges[0]
+    if result == "wrecked":
+        return judge.confidence
+    return -judge.score if outcome.group == "concept" else judge.score
+
+
 def _reading(before: Outcome, after: Outcome) -> str:
     return f"{_saw(before)} → {_saw(after)}; probability of {after.concept} {after.judges[0].score:.2f}"
 
@@ -129,7 +142,8 @@ def _saw(outcome: Outcome) -> str:
 
 def _some_of_each(cards: Sequence[Card], count: int) -> list[Card]:
     """``count`` cards: of each result in turn, the worst first."""
-    by_result = [[card for card in cards if card.result == name] for name in MEANINGS]
+    worst_first = sorted(cards, key=lambda card: card.rank)
+    by_result = [[card for card in worst_first if card.result == name] for name in MEANINGS]
     turns = [card for turn in zip_longest(*by_result) for card in turn if card is not None]
     return turns[:count]
 

@@ -164,7 +164,7 @@ def _controls(results: Results, concept: str) -> list[Table]:
         # Section.missing says so.
         kept = [place for place, column in enumerate(columns) if "oracle" not in column]
         columns, lines = [columns[place] for place in kept], [[line[place] for place in kept] for line in lines]
-    return [Table(title, columns, lines)] if lines else []
+    return [Table(title, columns, lines, headers=2)] if lines else []
 
 
 def _control(results: Results, concept: str, **wanted: object) -> str:

@@ -11,13 +11,15 @@ from ecgvf.core.files import JSON
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; the first cell of each row is its header."""
+    """A table."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
     """What the table cannot say of itself."""
+    headers: int = 1
+    """How many cells, from the first, are a row's header."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ def headline(results: Results) -> Table:
     counts = prompt_counts(results.rows)
     note = f"Number of prompts (n) of a cell: {counts}. The CSV of all figures, at the end, has the n of each."
     title = f"Leaderboard: {results.model}, {results.split} split, 95% intervals over prompts"
-    return Table(title, ["concept", "method", *COLUMNS.values()], lines, note if counts else "")
+    return Table(title, ["concept", "method", *COLUMNS.values()], lines, note if counts else "", headers=2)
 
 
 def _replacement(results: Results) -> Section:

@@ -29,7 +29,7 @@ from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.figures import FigureRow
 from ear.evaluation.not_measured import NotMeasured
 from ear.evaluation.outcomes import AnsweredQuestion, Outcome, selected
-from ear.report import write_report
+from ear.report import charts, write_report
 from ear.report.charts import curves, dots
 from ear.report.evaluated import EvaluationResults
 from ear.report.frontier import frontier
@@ -49,6 +49,17 @@ from ecgvf.publish.push_results import FACTS, FILE
 from tests.browser import launched, needs_chromium, opened
 from tests.ear.evaluation.small_outcomes import both, erased, evaluation, kept
 from tests.ear.suite.small_suite import attacked, cell_result, keep, small_suite
+
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+TO_LMS = [[0.41222, 0.53633, 0.05145], [0.21190, 0.68070, 0.10740], [0.08830, 0.28172, 0.62998]]
+TO_OKLAB = [[0.21045, 0.79362, -0.00407], [1.97800, -2.42859, 0.45059], [0.02590, 0.78277, -0.80868]]
+"""Linear RGB → cone responses, and their cube roots → Oklab (Ottosson 2020)."""
+COLOUR_BLIND = {
+    "protanopia": [[0.15229, 1.05258, -0.20487], [0.11450, 0.78628, 0.09922], [-0.00388, -0.04812, 1.05200]],
+    "deuteranopia": [[0.36732, 0.86065, -0.22797], [0.28009, 0.67250, 0.04741], [-0.01182, 0.04294, 0.96888]],
+    "tritanopia": [[1.25553, -0.07675, -0.17878], [-0.07841, 0.93081, 0.14760], [0.00473, 0.69137, 0.30390]],
+}
+"""Linear RGB → as it is seen (Machado 2009)."""
 
 HOSTILE = "<img src=x onerror=\"console.error('run')\"></script><b>church</b>"
 
@@ -116,7 +127,7 @@ def with_attachments(results: SuiteResults, folder: Path) -> SuiteResults:
         for equal in ("pairs", "steps")
         for level in ("12", "24")
     ]
-    Image.new("RGB", (40, 30)).save(folder / "clusters.png")
+    Image.new("RGB", (1600, 900)).save(folder / "clusters.png")
     (folder / "ablation").mkdir()
     table = pa.Table.from_pylist(rows).replace_schema_metadata(
         {NOT_MEASURED: b"[]", COMMAND: b"ear ablate --over window"}
@@ -257,8 +268,11 @@ def test_sampling_seeds_and_phrases_are_shown(tmp_path: Path, finished_report: P
     results = EvaluationResults.open(file)
     page = write_report(results, tmp_path / "report.html").read_text()
     assert "synonym (2 phrases)" in page
-    assert '<th scope="row">guidance 2, temperature 0.5</th><td>windowed-kl' in page.replace("\n", "")
-    assert '<th scope="row">any of 4 seeds</th>' in page
+    assert (
+        '<th scope="row" class="key">guidance 2, temperature 0.5</th><th scope="row" class="key">windowed-kl'
+        in page.replace("\n", "")
+    )
+    assert '<th scope="row" class="key">any of 4 seeds</th>' in page
     assert "church, with other guidance, temperature and seeds" not in page
     assert "church, with other guidance, temperature and seeds" in finished_report.read_text()
     # Beside it, a method of which neither was measured.
@@ -270,7 +284,7 @@ def test_sampling_seeds_and_phrases_are_shown(tmp_path: Path, finished_report: P
 def test_every_table_is_a_csv_and_numbers_have_their_n(tmp_path: Path) -> None:
     results = with_attachments(finished(tmp_path), tmp_path)
     page = write_report(results, tmp_path / "report.html").read_text()
-    assert page.count("<table>") == page.count('<p class="download">') == page.count("data:text/csv") - 2
+    assert page.count("<table") == page.count('<p class="download">') == page.count("data:text/csv") - 2
     downloads = _downloads(page)
     files = dict(downloads)
     assert len(files) == len(downloads)
@@ -375,7 +389,7 @@ def test_the_oracle_is_shown_beside_the_methods(tmp_path: Path) -> None:
     page = write_report(results, tmp_path / "report.html").read_text()
     assert results.methods_of("church") == ["paper", "oracle"] and results.methods_of("castle") == ["paper"]
     [frontier] = re.findall(r"images that still show church</th>.*?</table>", page, re.DOTALL)
-    assert '<th scope="row">oracle</th>' in frontier
+    assert '<th scope="row" class="key">oracle</th>' in frontier
     assert "church, oracle: other concepts</figcaption>" in page and "castle, oracle" not in page
     assert {card.method for card in gallery(results, 1000).cards} == {"paper", "oracle"}
     [listed] = re.findall(r'<select name="method".*?</select>', page)
@@ -459,6 +473,32 @@ def test_a_limit_keeps_some_of_each_outcome(tmp_path: Path) -> None:
     found = gallery(finished(tmp_path), 20)
     assert len(found.cards) == 10
     assert {card.result for card in found.cards} == {"not erased", "wrecked", "lost", "replaced", "kept"}
+
+
+def test_cards_of_an_outcome_are_chosen_and_shown_worst_first(tmp_path: Path) -> None:
+    suite, source = small_suite(tmp_path), cell_result(0, 0, 3)
+    seen = {
+        **{f"record-{number}": both("church", sure) for number, sure in enumerate((0.7, 0.95, 0.8))},
+        **{f"record-{number}": both("turtle", sure) for number, sure in enumerate((0.3, 0.2, 0.4), 3)},
+        **{f"cat/{number}": both("church", sure, "cat") for number, sure in enumerate((0.6, 0.7, 0.95))},
+        "record-7": tuple(replace(judge, score=0.3) for judge in both("hotel")),  # of the others 0.1
+        "castle/9": both("castle", 0.55, "castle"),
+    }
+    after = [replace(each, judges=seen.get(each.id, each.judges)) for each in source.outcomes]
+    keep(suite, replace(source, outcomes=after))
+    results = _known(suite)
+    keep_images(suite.store, [*source.original, *(each for each in after if each.id != "record-1")])
+
+    def prompts(images: int, result: str) -> list[str]:
+        return [card.prompt for card in gallery(results, images).cards if card.result == result]
+
+    church, cat = "a church by lake {}".format, "a cat by lake {}".format
+    assert prompts(1000, "not erased") == [church(2), church(0), church(1)]  # the worst has no image, so it comes last
+    assert prompts(1000, "wrecked") == [church(4), church(3), church(5)]
+    assert prompts(1000, "lost") == [cat(2), cat(1), cat(0)]
+    assert prompts(1000, "replaced")[0] == church(7) and prompts(1000, "kept")[0] == "a castle by lake 9"
+    few = [prompts(10, result) for result in ("not erased", "wrecked", "lost", "replaced", "kept")]
+    assert few == [[church(1)], [church(4)], [cat(2)], [church(7)], ["a castle by lake 9"]]
 
 
 def test_a_limit_that_leaves_no_image_does_not_pass_for_missing_cells(tmp_path: Path) -> None:
@@ -684,12 +724,71 @@ def test_a_series_has_the_same_colour_in_every_chart(finished_report: Path) -> N
         assert "1" in used and "4" in used and not used & {"3", "5", "6"}  # original, paper, and maybe the ceiling
 
 
+@pytest.mark.parametrize("absent", [0, 3, 8])
+def test_ten_series_have_ten_colours_and_ten_markers(absent: int) -> None:
+    names = [f"method {number}" for number in range(14)]
+    shapes = _shapes(names, drawn=names[:absent] + names[absent + 4 :])
+    assert len(shapes) == 10 and len(set(map(frozenset, shapes.values()))) == 10
+
+
 def test_each_of_many_series_has_a_look_of_its_own() -> None:
-    figure, names = {"value": 0.5, "n": 12, "low": None, "high": None}, [f"method {number}" for number in range(20)]
-    svgs = [dots("t", [("x", [(name, figure)])], series=names).svg for name in names]
-    colours = [set(re.findall(r"var\(--series-\d\)", svg)) for svg in svgs]
-    shapes = [re.findall(r'<path id="[^"]*" d="([^"]*)"', svg) for svg in svgs]
-    assert len({str((sorted(colour), shape)) for colour, shape in zip(colours, shapes, strict=True)}) == len(names)
+    names = [f"method {number}" for number in range(20)]
+    # Of each series a marker in the chart and in the legend, and the cap of a colour's intervals.
+    assert sum(map(len, _shapes(names, drawn=names).values())) == 20 * 2 + 10
+
+
+def _shapes(series: list[str], *, drawn: list[str]) -> dict[str, set[str]]:
+    """Colour → the shapes of markers, and of the ends of intervals, in a chart of ``drawn``."""
+    figure = {"value": 0.5, "n": 12, "low": 0.4, "high": 0.6}
+    svg = dots("t", [("x", [(name, figure) for name in drawn])], series=series).svg
+    found: dict[str, set[str]] = {}
+    for shape, colour in re.findall(r'<path id="[^"]*" d="([^"]*)" style="stroke: (var\(--series-\d+\))', svg):
+        found.setdefault(colour, set()).add(shape)
+    return found
+
+
+def test_a_series_whose_colour_is_free_keeps_it() -> None:
+    names = [f"method {number}" for number in range(14)]
+    alone, among = (set(_shapes(names, drawn=[names[3], *more])) for more in ([], names[11:]))
+    assert alone < among and len(among) == 4
+
+
+def test_a_recipe_has_the_same_colour_in_all_charts_of_trials(tmp_path: Path) -> None:
+    figure = {"value": 0.5, "n": 12, "low": 0.25, "high": 0.75}
+    rows = [("concept_present", "concept"), ("retention_ratio", "pooled")]
+    figures = [{"figure": name, "group": group, **figure} for name, group in rows]
+    tried = [("church", "paper"), ("church", "esd"), ("castle", "esd")]
+    trials = [
+        {"concept": concept, "recipe": name, "options": {"passes": 3}, "figures": figures} for concept, name in tried
+    ]
+    results = with_attachments(finished(tmp_path), tmp_path)
+    # With ten names between them in the report, esd would have the colour of paper.
+    results = replace(results, methods=["paper", *(f"method {number}" for number in range(9))])
+    write_atomic(tmp_path / "trials.json", pretty_json({"split": "validation", "trials": trials}))
+    church, castle = (chart.svg for chart in frontier(results).charts if "several settings" in chart.title)
+    legends = [svg[svg.index("legend_1") :] for svg in (church, castle)]
+    several, one = (list(dict.fromkeys(re.findall(r"var\(--series-\d+\)", legend))) for legend in legends)
+    assert len(several) == 2 and one == several[1:]
+
+
+@pytest.mark.parametrize("panel", ["#f5f6f8", "#1e2329"], ids=["light", "dark"])
+def test_colours_of_series_are_told_apart_by_everybody(panel: str) -> None:
+    css = (Path(charts.__file__).parent / "report.css").read_text()
+    [own] = [part for part in css.split("@media") if f"--panel: {panel}" in part]
+    series = _linear(re.findall(r"--series-\d+: (#\w{6})", own))
+    assert len(series) == 10
+    light, dark = np.sort(np.stack(np.broadcast_arrays(series @ LUMINANCE, _linear([panel]) @ LUMINANCE)), 0)[::-1]
+    assert ((light + 0.05) / (dark + 0.05)).min() >= 3  # of graphics, by WCAG 2
+    for seen in (series, *(series @ np.transpose(each) for each in COLOUR_BLIND.values())):
+        lab = np.cbrt(seen.clip(0) @ np.transpose(TO_LMS)) @ np.transpose(TO_OKLAB)
+        distances = np.linalg.norm(lab[:, None] - lab, axis=-1)[np.triu_indices(10, 1)]
+        assert distances.min() > 0.07  # of Okabe and Ito's eight colours, the least is 0.076
+
+
+def _linear(colours: list[str]) -> Any:
+    """#rrggbb → linear RGB in [0, 1], [colours, 3]."""
+    shares = np.array([[int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)] for colour in colours])
+    return np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
 
 
 def test_levels_that_are_numbers_are_joined_by_a_line() -> None:
@@ -840,17 +939,50 @@ def test_the_command_takes_the_suite_that_ran_last(tmp_path: Path, monkeypatch: 
 
 
 @needs_chromium
-def test_filters_and_the_keyboard_work(chromium: Browser, finished_report: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "count"),
+    [("concept", "castle", 36), ("method", "esd", 36), ("class", "explicit", 36), ("outcome", "lost", 9)],
+)
+def test_a_filter_shows_the_cards_that_have_its_value(
+    chromium: Browser, tmp_path: Path, name: str, value: str, count: int
+) -> None:
+    suite = small_suite(tmp_path, recipes=("paper", "esd"))
+    first, second = (cell_result(0, 0, 3, recipe=recipe) for recipe in suite.spec.recipes)
+    other = {"church": "castle", "castle": "church"}
+    original, outcomes = (
+        [replace(each, concept=other.get(each.concept, each.concept)) for each in part]
+        for part in (first.original, first.outcomes)
+    )
+    castle = replace(first, cell=replace(first.cell, concept="castle"), original=original, outcomes=outcomes)
+    for source in (first, second, castle):
+        keep(suite, source)
+    report = write_report(_known(suite), tmp_path / "report.html")
+    with opened(chromium, report.as_uri(), viewport={"width": 1280, "height": 900}) as page:
+        assert page.locator("#count").inner_text() == "108 of 108 pairs, the first 12 shown"
+        page.locator(f"select[name={name}]").select_option(value)
+        while page.locator("#more").is_visible():
+            page.locator("#more").click()
+        values = page.locator(".card:visible").evaluate_all(f"cards => cards.map(card => card.dataset.{name})")
+        assert values == [value] * count and page.locator("#count").inner_text() == f"{count} of 108 pairs"
+        page.locator(f"select[name={name}]").select_option("")
+        assert page.locator("#count").inner_text() == "108 of 108 pairs, the first 12 shown"
+
+
+@needs_chromium
+def test_filters_are_combined(chromium: Browser, finished_report: Path) -> None:
+    with opened(chromium, finished_report.as_uri()) as page:
+        page.locator("select[name=class]").select_option("other concept")
+        page.locator("select[name=outcome]").select_option("lost")
+        assert page.locator("#count").inner_text() == "3 of 36 pairs" and page.locator(".card:visible").count() == 3
+        page.locator("select[name=class]").select_option("explicit")
+        assert page.locator("#count").inner_text() == "0 of 36 pairs" and page.locator(".card:visible").count() == 0
+
+
+@needs_chromium
+def test_pairs_are_enlarged_by_keyboard(chromium: Browser, finished_report: Path) -> None:
     with opened(chromium, finished_report.as_uri(), viewport={"width": 1280, "height": 900}) as page:
         assert page.locator(".card:visible").count() == 12
         assert page.locator(".card").first.get_attribute("data-outcome") == "not erased"
-        page.locator("select[name=outcome]").select_option("wrecked")
-        assert page.locator(".card:visible").count() == 1
-        assert page.locator("#count").inner_text() == "1 of 36 pairs"
-        page.locator("select[name=outcome]").select_option("")
-        page.locator("select[name=class]").select_option("other concept")
-        assert page.locator(".card:visible").count() == 12
-        page.locator("select[name=class]").select_option("")
         page.locator(".pair").first.focus()
         page.keyboard.press("Enter")
         assert page.locator("dialog").is_visible()
@@ -913,6 +1045,82 @@ def test_paper_shows_what_the_filter_shows_and_everything_that_is_folded(
         page.emulate_media(media="screen")
         page.evaluate("dispatchEvent(new Event('afterprint'))")
         assert page.locator("details:not([open])").count() == closed and page.locator(".card:visible").count() == 12
+
+
+@needs_chromium
+def test_everything_fits_the_paper(chromium: Browser, tmp_path: Path) -> None:
+    results = everything(tmp_path)
+    trials = json.loads((tmp_path / "trials.json").read_bytes())
+    trials["trials"][0]["options"] = {"learning_rate": 5e-05, "passes": 3, "retention_weight": 0.5, "rank": 16}
+    write_atomic(tmp_path / "trials.json", pretty_json(trials))
+    long = replace(results, commands=[f"ear suite {'/a/long/path' * 20}.yaml {'--option value ' * 30}"])
+    file = write_report(long, tmp_path / "report.html")
+    with opened(chromium, file.as_uri(), viewport={"width": 718, "height": 1000}) as page:  # A4 with margins of 1 cm
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        too_wide = page.locator("table, pre, figure, svg, img, p, li").evaluate_all(
+            "all => all.filter(each => each.getBoundingClientRect().right > innerWidth || each.clientWidth"
+            " && each.scrollWidth > each.clientWidth).map(each => each.outerHTML.slice(0, 200))"
+        )
+        assert too_wide == [] and page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.locator("pre").first.evaluate("each => getComputedStyle(each).whiteSpaceCollapse") == "preserve"
+        places = page.locator(".charts > figure").evaluate_all("all => all.map(each => each.offsetLeft)")
+        assert len(places) > 3 and len(set(places)) == 1
+
+
+@needs_chromium
+def test_a_contact_sheet_stays_readable_on_a_phone(chromium: Browser, whole_report: Path) -> None:
+    with opened(chromium, whole_report.as_uri(), viewport={"width": 390, "height": 844}) as page:
+        sheet = page.get_by_role("region", name="The largest clusters")
+        assert sheet.locator("img").bounding_box()["width"] > 1100  # of 1,200 pixels
+        assert sheet.bounding_box()["width"] <= 390 and sheet.evaluate("each => each.scrollLeft") == 0
+        sheet.focus()
+        page.keyboard.press("ArrowRight")
+        sheet.evaluate("each => each.scrollLeft || new Promise(done => (each.onscroll = () => done()))")
+        assert sheet.evaluate("each => each.scrollLeft") > 0
+
+
+@needs_chromium
+def test_concept_and_method_name_a_row_of_the_leaderboard_and_stay_in_sight(
+    chromium: Browser, whole_report: Path
+) -> None:
+    with opened(chromium, whole_report.as_uri(), viewport={"width": 390, "height": 844}) as page:
+        row = page.locator("#headline tbody tr").last
+        headers = row.get_by_role("rowheader")
+        assert headers.all_inner_texts() == ["church", "paper"]
+        heads = page.locator("#headline thead .key")
+        assert heads.all_inner_texts() == ["concept", "method"]
+        page.locator("#headline .scroll").evaluate("each => each.scrollLeft = each.scrollWidth")
+        assert page.locator("#headline .scroll").evaluate("each => each.scrollLeft") > 100
+        for concept, method in (headers.all(), heads.all()):
+            left, right = concept.bounding_box(), method.bounding_box()
+            assert left["x"] >= 0 and left["x"] + left["width"] <= right["x"] + 0.5
+            assert right["x"] + right["width"] < 250  # leaves room for a figure
+            for each in (concept, method):  # nothing lies over it
+                each.scroll_into_view_if_needed()
+                assert each.evaluate(
+                    "each => { const { x, y, width, height } = each.getBoundingClientRect();"
+                    " return document.elementFromPoint(x + width / 2, y + height / 2) === each; }"
+                )
+
+
+@needs_chromium
+def test_the_better_corner_is_named_where_no_point_can_be(chromium: Browser, tmp_path: Path) -> None:
+    shares = [{"value": value, "n": 12, "low": value, "high": value} for value in np.linspace(0, 1, 21)]
+    points = [("a", across, up) for across in shares for up in shares]
+    svg = charts.frontier("t", points, series=["a"], across="x", up="y").svg
+    (tmp_path / "chart.html").write_text(f"<title>t</title><link rel=icon href=data:,>{svg}")
+    with opened(chromium, (tmp_path / "chart.html").as_uri()) as page:
+        note = page.get_by_text("better: up and left").bounding_box()
+        boxes = page.locator("use").evaluate_all(
+            "all => all.map(each => { const { x, y, width, height } = each.getBoundingClientRect();"
+            " return [x, y, x + width, y + height]; })"
+        )
+        assert len(boxes) > len(points) and note
+        right, bottom = note["x"] + note["width"], note["y"] + note["height"]
+        assert not [
+            box for box in boxes if box[0] < right and box[2] > note["x"] and box[1] < bottom and box[3] > note["y"]
+        ]
 
 
 @needs_chromium
