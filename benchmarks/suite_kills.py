@@ -100,7 +100,7 @@ def declare(folder: Path) -> Path:
 
 
 def run(results: Path, kill_after: float | None = None) -> None:
-    """`ear suite`, from the repository's folder, as paths in nano.yaml are; killed after so many seconds."""
+    """`ear suite`, from the repository's folder, as paths in nano.yaml are; killed after ``kill_after`` seconds unless None."""
     command = [sys.executable, "-m", "ear", "suite", str(results.with_suffix(".yaml"))]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(

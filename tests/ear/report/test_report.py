@@ -767,8 +767,8 @@ def test_a_recipe_has_the_same_colour_in_all_charts_of_trials(tmp_path: Path) ->
     write_atomic(tmp_path / "trials.json", pretty_json({"split": "validation", "trials": trials}))
     church, castle = (chart.svg for chart in frontier(results).charts if "several settings" in chart.title)
     legends = [svg[svg.index("legend_1") :] for svg in (church, castle)]
-    several, one = (list(dict.fromkeys(re.findall(r"var\(--series-\d+\)", legend))) for legend in legends)
-    assert len(several) == 2 and one == several[1:]
+    several, alone = (list(dict.fromkeys(re.findall(r"var\(--series-\d+\)", legend))) for legend in legends)
+    assert len(several) == 2 and alone == several[1:]
 
 
 @pytest.mark.parametrize("panel", ["#f5f6f8", "#1e2329"], ids=["light", "dark"])
