@@ -100,7 +100,10 @@ def declare(folder: Path) -> Path:
 
 
 def run(results: Path, kill_after: float | None = None) -> None:
-    """`ear suite`, from the repository's folder, as paths in nano.yaml are; killed after ``kill_after`` seconds unless None."""
+    """Run `ear suite` in the repository's folder, to which paths in nano.yaml are relative.
+
+    SIGKILL ends it after ``kill_after`` seconds, unless that is None. Raises ``SystemExit`` if it ends otherwise.
+    """
     command = [sys.executable, "-m", "ear", "suite", str(results.with_suffix(".yaml"))]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
