@@ -72,7 +72,8 @@ class Recipe:
     # What the tuned model has to match at each image position (equation 6)
     loss: Loss
     """What is compared at each image position. mse: squared distance of last hidden states, mean over channels, as in
-    the paper. kl: Kullback-Leibler divergence of next-token distributions, in nats."""
+    the paper. kl: Kullback-Leibler divergence of next-token distributions, in nats. `published` takes the mean over
+    all positions of a forward pass, those of the prompt included, and over both rows of guidance."""
     guidance: Number
     """η: how far to go beyond the frozen model's output for the surrogate, away from that for the target. 0 matches the
     surrogate itself."""

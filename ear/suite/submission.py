@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ear.evaluation import Evaluation, EvaluationSettings, evaluate
 from ear.evaluation.evaluation import evaluate_images, evaluation_prompts
+from ear.evaluation.open_split import open_split
 from ear.evaluation.submitted_images import SubmittedImages
 from ear.method.open_adapter import adapter_facts, check_concept, files_hash
 from ear.method.recipes import RECIPES
@@ -49,14 +50,17 @@ class Submission:
     ) -> Evaluation:
         """Measure the method. For images, write the id, prompt and seed of each to ``prompts``/CONCEPT.csv first.
 
-        Raises ``DatasetError`` for a folder with neither images nor an adapter, and as ``evaluate`` and
+        To hand out test prompts opens the test split, even if no image is there yet. Raises ``DatasetError`` for a folder with neither images nor an adapter, and as ``evaluate`` and
         ``SubmittedImages`` do.
         """
         if self._adapter is not None:
             return evaluate(store, model, dataset, [self._adapter], settings)
         file = prompts / f"{dataset.concept.name}.csv"
+        rendered = (self.folder / INDEX).is_file()
+        if not rendered:
+            open_split(store, dataset, settings.split, self.hash, self.name)
         write_prompts(dataset, settings, file)
-        if not (self.folder / INDEX).is_file():
+        if not rendered:
             raise DatasetError(
                 f"{self.folder} has neither {INDEX} nor an adapter: render {file}, each prompt from its seed, as "
                 f"`ear generate --prompts {file} --out {self.folder}` does"

@@ -24,9 +24,11 @@ from ear.evaluation.submitted_images import SubmittedImages
 from ear.prompt_images import read_prompts, render_to_folder
 from ear.suite import Suite, read_spec, submission
 from ear.suite.submission import Submission, write_prompts
+from ecgvf.core import openings
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, SettingsError
 from ecgvf.core.files import write_atomic
+from ecgvf.core.run import ConceptRun
 from ecgvf.core.store import Store
 from ecgvf.engine.local import ThisProcess
 from ecgvf.engine.work import Pool, Setup
@@ -109,6 +111,18 @@ def test_a_folder_with_neither_names_the_prompts_to_render(
     with pytest.raises(DatasetError, match=r"neither index\.parquet nor an adapter: render .*church\.csv"):
         Submission("mine", tmp_path / "none").evaluate(store, tiny, dataset, SETTINGS, tmp_path)
     assert (tmp_path / "church.csv").read_text().startswith("id,prompt,seed\n")
+
+
+def test_handing_out_test_prompts_opens_the_test_split(
+    store: Store, tiny: JanusModel, dataset: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match="neither"):
+        Submission("mine", tmp_path / "none").evaluate(store, tiny, dataset, SETTINGS, tmp_path)
+    assert openings.openings(ConceptRun(store, dataset.concept)) == []
+    with pytest.raises(DatasetError, match="neither"):
+        Submission("mine", tmp_path / "none").evaluate(store, tiny, dataset, replace(SETTINGS, split="test"), tmp_path)
+    [opening] = openings.openings(ConceptRun(store, dataset.concept))
+    assert opening.recipe == "mine"
 
 
 def test_nothing_else_can_be_asked_of_a_method_whose_images_are_given(tiny: JanusModel, tmp_path: Path) -> None:
