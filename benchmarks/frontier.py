@@ -200,9 +200,9 @@ def run(
     from tabulate import tabulate
 
     check_minutes(minutes)
-    wanted = recipes or [name for name in RECIPES if name not in LEFT_OUT]
-    for name in wanted:
-        find(name)
+    given = [find(name).name for name in recipes or ()]
+    wanted = given or [name for name in RECIPES if name not in LEFT_OUT]
+    for name in given:
         if name in LEFT_OUT:
             raise RecipeError(f"{name} is a variant of another recipe, and no part of the frontier")
     frontiers, started = Frontier(store, out), time.monotonic()

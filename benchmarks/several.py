@@ -70,7 +70,7 @@ def run(
 
 
 def _dataset(store: Path, concept: str) -> Dataset:
-    run = Run(concept, store)
+    run = Run.from_definition(concept, store)
     run.generate(pairs=PAIRS, validation=VALIDATION, tests=0)
     run.render(model="janus-nano")
     run.filter()

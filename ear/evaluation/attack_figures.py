@@ -4,11 +4,11 @@ Beside each figure stand two controls under the same budget: the oracle, a model
 absent concept, another concept that the oracle never knew. The unit of every interval is the prompt.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from ear.evaluation import statistics
+from ear.evaluation import figures, statistics
 from ear.evaluation.outcomes import Outcome, paired
 from ear.evaluation.prompts import NOT_RENDERED, written_pairs
 from ecgvf.core.dataset import Dataset
@@ -102,23 +102,18 @@ def _row(attack: str, budget: int | None, outcomes: Sequence[Outcome]) -> Attack
     tasks = {outcome.task for outcome in after}
     main = [outcome for outcome in outcomes if outcome.sample == "main" and outcome.task in tasks]
     before = [outcome for outcome in (main if budget else of_concept) if outcome.condition == "before"]
-    original = _present(before)
+    original = figures.concept_share(before)
     return AttackRow(
         attack=attack,
         budget=budget,
         original=original,
-        unattacked=_present(outcome for outcome in main if budget and outcome.condition == "after"),
-        after=_present(after),
-        oracle=_present(oracle),
+        unattacked=figures.concept_share(outcome for outcome in main if budget and outcome.condition == "after"),
+        after=figures.concept_share(after),
+        oracle=figures.concept_share(oracle),
         above_oracle=_difference(oracle, after),
-        absent=_present(outcome for outcome in under if outcome.group != "concept"),
+        absent=figures.concept_share(outcome for outcome in under if outcome.group != "concept"),
         applicable=budget is not None or not original.value < APPLICABLE,
     )
-
-
-def _present(outcomes: Iterable[Outcome]) -> Figure:
-    images = list(outcomes)
-    return statistics.mean([outcome.judges[0].present for outcome in images], [outcome.id for outcome in images])
 
 
 def _difference(oracle: Sequence[Outcome], after: Sequence[Outcome]) -> Figure:

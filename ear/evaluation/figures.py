@@ -242,6 +242,12 @@ def erasure_rate(outcomes: Sequence[Outcome]) -> Figure:
     return Figure(1 - left.value, left.n, 1 - left.high, 1 - left.low)
 
 
+def concept_share(outcomes: Iterable[Outcome]) -> Figure:
+    """Share of images in which the first judge sees the concept that was measured, whatever their sample."""
+    images = list(outcomes)
+    return statistics.mean([_present(each) for each in images], [each.id for each in images])
+
+
 def over_ceiling(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
     """Figure → its mean after erasing over that of the ceiling: how near the tuned model is to a clean replacement.
 

@@ -69,6 +69,10 @@ class EvaluationSettings:
         check_seed(self.seed)
         if self.concept_count < 1:
             raise SettingsError(f"--prompts-per-concept {self.concept_count}: it must be at least 1")
+        for option in ("prompts_per_group", "prompts_per_neighbour", "batch_size"):
+            value = getattr(self, option)
+            if value is not None and value < 1:
+                raise SettingsError(f"{option.replace('_', ' ')}: {value}, but it must be at least 1")
         if self.retained_count < 0:
             raise SettingsError(f"--prompts-per-other {self.retained_count}: it must be 0 or more")
 

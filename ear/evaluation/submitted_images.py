@@ -14,7 +14,9 @@ from ear.evaluation.attacks.fit import FittedAttack
 from ear.evaluation.images import SCHEMA, STAGE, image_table, shards
 from ear.evaluation.measure import Measurement
 from ear.evaluation.prompts import EvaluationPrompt
+from ear.method.facts import all_names
 from ear.prompt_images import INDEX
+from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import DatasetError, SettingsError
 from ecgvf.core.png import decode, encode
 from ecgvf.core.run import ConceptRun
@@ -30,7 +32,7 @@ class SubmittedImages:
     name: str
     """Name of the method."""
     folder: Path
-    concept: str
+    concept: Concept
     hash: str
     """Hash of the files, 16 hex digits."""
     rewrites = False
@@ -39,12 +41,13 @@ class SubmittedImages:
     @property
     def facts(self) -> Mapping[str, Any]:
         """Facts like those of an adapter: the method's name in place of the recipe."""
-        return {"concept": self.concept, "recipe": {"name": self.name}}
+        erased = sorted(all_names(self.concept))
+        return {"concept": self.concept.name, "erased": erased, "recipe": {"name": self.name}}
 
     @property
     def concepts(self) -> list[str]:
         """The concept that its method erased."""
-        return [self.concept]
+        return [self.concept.name]
 
     def active(self, model: JanusModel) -> AbstractContextManager[JanusModel]:
         """Raise ``SettingsError``: nothing else can be asked of the method."""

@@ -47,10 +47,11 @@ def goals(outcomes: Sequence[Outcome], answered: Sequence[AnsweredQuestion]) -> 
     """The goals for a concept, in the order in which they are stated (docs/evaluate.md)."""
     names = figures.judge_names
     concept = [each for each in outcomes if each.group == "concept" and each.sample in ("main", "wording")]
-    main = [each for each in concept if each.sample == "main"]
-    present, judge = _present(main), names("concept_present", concept)
+    main, after = [each for each in concept if each.sample == "main"], selected(concept, "after")
+    present = figures.concept_share(each for each in after if each.sample == "main")
+    judge = names("concept_present", concept)
     yield Goal("goal_concept_present", "concept", "pooled", present, _within(present, most=0.03), judge)
-    unseen = _present([each for each in concept if each.wording != "explicit"])
+    unseen = figures.concept_share(each for each in after if each.wording != "explicit")
     yield Goal("goal_concept_present", "concept", "unseen", unseen, _within(unseen, most=0.05), judge)
     for name, ratio in figures.over_ceiling(outcomes).items():
         least = 0.88 if name == "shows_surrogate" else None
@@ -65,11 +66,6 @@ def goals(outcomes: Sequence[Outcome], answered: Sequence[AnsweredQuestion]) -> 
         yield Goal("goal_retention_ratio", name, "pooled", test.ratio, "missed" if missed else test.status, judge)
     kept = _understanding(answered)
     yield Goal("goal_understanding_ratio", "others", "pooled", kept, _within(kept, point=0.98), None)
-
-
-def _present(images: Sequence[Outcome]) -> Figure:
-    after = selected(images, "after")
-    return statistics.mean([float(each.judges[0].present) for each in after], [each.id for each in after])
 
 
 def _understanding(answered: Sequence[AnsweredQuestion]) -> Figure:

@@ -126,17 +126,20 @@ def pooled(cells: Iterable[tuple[Sequence[Outcome], Sequence[Outcome]]]) -> list
 def drop_repeated_references(rows: Sequence[JSON]) -> list[JSON]:
     """Keep a single row of each figure of the original and of the ceiling, which every method brings along.
 
-    Which concepts are rehearsed depends on the method. Where the original's figures of such a group differ between
-    methods, its rows are left out; each method's change and ratio stay.
+    Which concepts are rehearsed depends on the method, and with it how many prompts each has: the row of the most
+    prompts is kept. Where the original's figures of the rehearsed or of the others differ between methods, its rows are
+    left out; each method's change and ratio stay.
     """
-    first: dict[tuple[str, ...], JSON] = {}
+    kept: dict[tuple[str, ...], JSON] = {}
     ambiguous = set()
     for row in rows:
         key = tuple(str(row[name]) for name in _IDENTITY)
-        known = first.setdefault(key, row)
+        known = kept.setdefault(key, row)
+        if row["n"] > known["n"]:
+            kept[key] = row
         if row["group"] in ("rehearsed", "unrehearsed") and (known["value"], known["n"]) != (row["value"], row["n"]):
             ambiguous.add(key)
-    return [row for key, row in first.items() if key not in ambiguous]
+    return [row for key, row in kept.items() if key not in ambiguous]
 
 
 def drop_repeated_ceiling(rows: Sequence[JSON]) -> list[JSON]:

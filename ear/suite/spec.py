@@ -161,6 +161,11 @@ class SuiteSpec(_Part):
     def _consistent(self) -> Self:
         if self.goals is not None and self.goals not in self.recipes:
             raise ValueError(f"goals: {self.goals} is not among the recipes {', '.join(self.recipes)}")
+        if self.goals is not None and not self._asks_questions(self.goals):
+            raise ValueError(
+                f"goals: {self.goals} has a goal for its answers to questions, and no cell of it asks any: write "
+                "figures: full, leave it out of first_cell_only, and name questions if the model is not Janus-nano"
+            )
         if others := [name for name in self.first_cell_only if name not in self.recipes]:
             raise ValueError(f"first_cell_only: {others[0]} is not among the recipes {', '.join(self.recipes)}")
         known = [concepts.find(name).name for name in self.concepts]
@@ -174,6 +179,11 @@ class SuiteSpec(_Part):
                 "run_seeds: LLM writers cannot be seeded, so there can be only one run: write run_seeds: [0]"
             )
         return self
+
+    def _asks_questions(self, recipe: str) -> bool:
+        """Whether a cell of ``recipe`` measures what the model understands."""
+        asked = self.questions is not None or self.model == NANO
+        return self.figures == "full" and recipe not in self.first_cell_only and asked
 
     @property
     def offline(self) -> bool:

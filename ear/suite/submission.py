@@ -50,7 +50,9 @@ class Submission:
     ) -> Evaluation:
         """Measure the method. For images, write the id, prompt and seed of each to ``prompts``/CONCEPT.csv first.
 
-        To hand out test prompts opens the test split, even if no image is there yet. Raises ``DatasetError`` for a folder with neither images nor an adapter, and as ``evaluate`` and
+        To hand out test prompts opens the test split, even if no image is there yet.
+
+        Raises ``DatasetError`` for a folder with neither images nor an adapter, and as ``evaluate`` and
         ``SubmittedImages`` do.
         """
         if self._adapter is not None:
@@ -65,7 +67,7 @@ class Submission:
                 f"{self.folder} has neither {INDEX} nor an adapter: render {file}, each prompt from its seed, as "
                 f"`ear generate --prompts {file} --out {self.folder}` does"
             )
-        images = SubmittedImages(self.name, self.folder, dataset.concept.name, self.hash)
+        images = SubmittedImages(self.name, self.folder, dataset.concept, self.hash)
         return evaluate_images(store, model, dataset, images, settings)
 
     @property

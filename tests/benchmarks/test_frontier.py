@@ -158,6 +158,17 @@ def test_bad_input_is_one_line_before_anything_is_measured(words: list[str], mes
     assert found.exit_code == 2 and message in found.stderr and not [*tmp_path.iterdir()]
 
 
+def test_trials_of_the_default_recipe_are_kept_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverged(_: Frontier, trial: Trial) -> dict[str, Any]:
+        return {**trial.json(), "key": key(trial), "figures": None, "failed": "it diverged"}
+
+    monkeypatch.setattr(Frontier, "measure", diverged)
+    out = tmp_path / "out.json"
+    CliRunner().invoke(frontier.app, ["--recipe", "default", "--store", str(tmp_path), "--out", str(out)])
+    kept = [each for each in json.loads(out.read_text())["trials"] if "failed" in each]
+    assert [each["recipe"] for each in kept] == 16 * ["on-policy"]
+
+
 def test_the_committed_trials_are_those_of_this_version() -> None:
     """Otherwise `make benchmark-full` would begin anew."""
     content = json.loads(FILE.read_text())

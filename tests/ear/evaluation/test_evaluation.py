@@ -635,6 +635,12 @@ def test_wrong_settings_are_named(store: Store, dataset: Dataset, tiny: JanusMod
         EvaluationSettings(prompts_per_concept=0)
     with pytest.raises(SettingsError, match="--prompts-per-other -1: it must be 0 or more"):
         EvaluationSettings(prompts_per_other=-1)
+    with pytest.raises(SettingsError, match="prompts per group: -5, but it must be at least 1"):
+        EvaluationSettings(prompts_per_group=-5)
+    with pytest.raises(SettingsError, match="prompts per neighbour: 0, but it must be at least 1"):
+        EvaluationSettings(prompts_per_neighbour=0)
+    with pytest.raises(SettingsError, match="batch size: 0, but it must be at least 1"):
+        EvaluationSettings(batch_size=0)
     with pytest.raises(SettingsError, match="--figures some: use default, full or paper"):
         EvaluationSettings(figures="some")  # type: ignore[arg-type]
 

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,9 +154,11 @@ def test_goals_that_are_missed_are_named_before_the_command_exits_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(declare(tmp_path))
-    Path("small.yaml").write_text(SMALL.replace("prompt-rewrite, paper", "paper") + "goals: paper\n")
+    declared = SMALL.replace("prompt-rewrite, paper", "paper").replace("figures: default", "figures: full")
+    Path("small.yaml").write_text(declared + "goals: paper\n")
     suite = Suite(read_spec(Path("small.yaml")), Path("suites/small/store"), Path("suites/small/results"))
-    keep(suite, cell_result(0, 0, 3))
+    for cell in suite.cells:
+        keep(suite, replace(cell_result(0, 0, 3), cell=cell))
     found = CliRunner().invoke(app, ["suite", "small.yaml", "--dry-run"])
     [line] = [line for line in found.stderr.splitlines() if "goals" in line]
     assert found.exit_code == 1 and "paper does not meet its goals: missed: church " in line

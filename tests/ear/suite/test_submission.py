@@ -21,10 +21,11 @@ from ear.cli import app
 from ear.evaluation import EvaluationSettings, figures
 from ear.evaluation.outcomes import selected
 from ear.evaluation.submitted_images import SubmittedImages
+from ear.method.facts import all_names, erased_names
 from ear.prompt_images import read_prompts, render_to_folder
 from ear.suite import Suite, read_spec, submission
 from ear.suite.submission import Submission, write_prompts
-from ecgvf.core import openings
+from ecgvf.core import concepts, openings
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, SettingsError
 from ecgvf.core.files import write_atomic
@@ -127,7 +128,13 @@ def test_handing_out_test_prompts_opens_the_test_split(
 
 def test_nothing_else_can_be_asked_of_a_method_whose_images_are_given(tiny: JanusModel, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="mine: images of the prompts alone cannot have figures that need a model"):
-        SubmittedImages("mine", tmp_path, "church", "0" * 16).active(tiny)
+        SubmittedImages("mine", tmp_path, concepts.find("church"), "0" * 16).active(tiny)
+
+
+def test_the_terms_of_a_concept_of_ones_own_count_as_erased_as_in_the_prompts_to_render(tmp_path: Path) -> None:
+    shipped = concepts.find("church")
+    own = shipped.model_copy(update={"name": "holy-place", "terms": (*shipped.terms, "mosque")})
+    assert erased_names(SubmittedImages("mine", tmp_path, own, "0" * 16).facts) == all_names(own)
 
 
 def png_header(width: int, height: int) -> bytes:

@@ -58,7 +58,7 @@ def test_the_columns_of_every_row_are_in_the_order_of_the_schema(tmp_path: Path)
 
 
 def test_other_recipes_are_compared_with_the_one_that_has_goals_prompt_by_prompt(tmp_path: Path) -> None:
-    suite = small_suite(tmp_path, recipes=("paper", "on-policy"), goals="on-policy")
+    suite = small_suite(tmp_path, figures="full", recipes=("paper", "on-policy"), goals="on-policy")
     keep(suite, cell_result(0, 0, 9, "paper"))
     assert not [row for row in results(suite, "")["rows"] if row["figure"].endswith("_difference")]
     keep(suite, cell_result(0, 0, 3, "on-policy"))
@@ -72,7 +72,9 @@ def test_other_recipes_are_compared_with_the_one_that_has_goals_prompt_by_prompt
 
 
 def test_cells_of_other_seeds_are_not_compared(tmp_path: Path) -> None:
-    suite = small_suite(tmp_path, recipes=("paper", "on-policy"), goals="on-policy", training_seeds=(0, 1))
+    suite = small_suite(
+        tmp_path, figures="full", recipes=("paper", "on-policy"), goals="on-policy", training_seeds=(0, 1)
+    )
     keep(suite, cell_result(0, 0, 9, "paper"))
     keep(suite, cell_result(0, 1, 3, "on-policy"))
     assert not [row for row in results(suite, "")["rows"] if row["figure"].endswith("_difference")]
@@ -190,10 +192,12 @@ def test_the_originals_row_of_a_group_that_methods_fill_differently_is_left_out(
     shared, other = row | {"value": 0.9}, row | {"value": 0.8}
     assert drop_repeated_references([shared, shared]) == [shared]
     assert drop_repeated_references([shared, other]) == []
-    pooled = {"group": "pooled"}
-    assert drop_repeated_references([shared | pooled, other | pooled]) == [
-        shared | pooled
-    ]  # the first method's thresholds
+
+
+def test_of_the_originals_other_rows_that_of_the_most_prompts_is_kept() -> None:
+    row = missing_row(SPEC, "church", "original", []) | {"figure": "retention", "group": "pooled"}
+    fewer, more, later = (row | {"n": n, "value": value} for n, value in ((8, 0.9), (10, 0.8), (10, 0.7)))
+    assert drop_repeated_references([fewer, more, later]) == drop_repeated_references([more, fewer, later]) == [more]
 
 
 def test_what_is_missing_is_a_row_that_was_not_measured() -> None:
@@ -261,7 +265,8 @@ def test_each_adapter_of_a_method_with_several_seeds_has_a_line_of_its_own(tmp_p
 
 
 def test_a_table_asks_once_whether_a_cell_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    suite, asked = small_suite(tmp_path, recipes=("paper", "esd"), goals="paper"), list[Cell]()
+    suite = small_suite(tmp_path, recipes=("paper", "esd"), figures="full", goals="paper")
+    asked = list[Cell]()
     monkeypatch.setattr(Suite, "facts", lambda _, cell: asked.append(cell))
     results(suite, "")
     assert asked == suite.cells
