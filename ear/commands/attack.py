@@ -37,8 +37,8 @@ class AttackArguments:
         Literal["token-search", "soft-prompt", "prefix", "relearning"] | None,
         typer.Option(
             metavar="KIND",
-            help="token-search adds words to every prompt, soft-prompt adds vectors, prefix gives the first rows of an "
-            "image, relearning fine-tunes.",
+            help="Attack: token-search (tokens added to every prompt), soft-prompt (vectors added), prefix (first rows "
+            "of an image given), or relearning (fine-tuning).",
         ),
     ] = None
     budget: Annotated[

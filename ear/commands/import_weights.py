@@ -20,7 +20,7 @@ def import_weights(
     dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Make an adapter of published weights, to render with and to measure."""
+    """Make an adapter from published weights, to render with and to measure."""
     import_pytorch()
     from ear.method.released_weights import import_weights as write_run
     from ear.method.released_weights import read_published

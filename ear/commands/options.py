@@ -143,13 +143,11 @@ class MeasuringArguments:
     prompts_per_concept: Annotated[
         int | None,
         typer.Option(
-            help="Prompts of the concept, and of each retained concept.",
+            help="Number of prompts of the concept and, without --prompts-per-other, of each retained concept.",
             show_default="100, and 3 of each retained concept",
         ),
     ] = None
-    prompts_per_other: Annotated[
-        int | None, typer.Option(help="Prompts of each retained concept, if the number differs.")
-    ] = None
+    prompts_per_other: Annotated[int | None, typer.Option(help="Number of prompts of each retained concept.")] = None
     family: Annotated[
         str | None,
         typer.Option(
@@ -177,8 +175,8 @@ class EvaluationArguments(MeasuringArguments):
         Literal["default", "full", "paper"],
         typer.Option(
             metavar="FIGURES",
-            help="default, full or paper. full adds wordings, guidance, temperature, more seeds, understanding and "
-            "attacks; paper adds FID, KID and CLIP score. Both can be interrupted and resumed.",
+            help="Figures to measure: default; full, with wordings, guidance, temperature, more seeds, understanding "
+            "and attacks; or paper, with FID, KID and CLIP score. Both can be interrupted and resumed.",
         ),
     ] = "default"
     questions: Annotated[

@@ -43,7 +43,7 @@ class SuiteArguments:
     recipes: Annotated[
         str | None,
         typer.Option(
-            help="Recipes, separated by commas. With a file, a selection.", show_default="the file's, else default"
+            help="Recipes, separated by commas. With a file, a selection.", show_default="the file's, else on-policy"
         ),
     ] = None
     model: Annotated[
@@ -131,7 +131,11 @@ def suite(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train and measure the missing cells of a benchmark, and write its table and leaderboard. Resumable."""
+    """Train and measure the missing cells of a benchmark, and write its table and leaderboard. Resumable.
+
+    Measures the test split, unless the file names another. For other models than Janus-nano, LLMs whose keys are set
+    write the prompts, without asking, for at most 5 dollars a concept or the file's `budget_usd`.
+    """
     import_pytorch()
     from ear.suite import Suite, copy_finished, leaderboard, run_suite, write_known_results
     from ear.suite.goals import unmet

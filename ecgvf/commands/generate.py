@@ -44,12 +44,16 @@ class GenerateArguments:
     validation: Annotated[
         int | None,
         typer.Option(
-            help="Validation prompts. LLMs write none without --split.", show_default=f"offline {VALIDATION_PROMPTS}"
+            help="Number of validation prompts, without --split. For LLMs use --split validation and --count.",
+            show_default=f"offline {VALIDATION_PROMPTS}",
         ),
     ] = None
     tests: Annotated[
         int | None,
-        typer.Option(help="Test prompts. LLMs write none without --split.", show_default=f"offline {TEST_PROMPTS}"),
+        typer.Option(
+            help="Number of test prompts, without --split. For LLMs use --split test and --count.",
+            show_default=f"offline {TEST_PROMPTS}",
+        ),
     ] = None
     count: Annotated[
         int | None,
@@ -82,13 +86,22 @@ class GenerateArguments:
         for option in ("pairs", "iterations", "validation", "tests", "count"):
             number = getattr(self, option)
             if number is not None and option not in allowed:
-                named = split if "count" in allowed else "validation" if option == "validation" else "test"
-                raise SettingsError(
-                    f"--{option} {number}: training pairs are counted by --pairs and --iterations, other prompts with "
-                    f"their split, as in --split {named} --count {number}"
-                )
+                raise SettingsError(f"--{option} {number}: {_instead(option, number, split)}")
             if number is not None and option in ("pairs", "iterations"):
                 check_count(f"--{option}", number)
+
+
+def _instead(option: str, number: int, split: "Split | None") -> str:
+    """What to write in place of a count that is not of ``split``."""
+    if option == "count":
+        return (
+            "training pairs are counted by --pairs and --iterations; other prompts by their split, as in --split test "
+            f"--count {number}"
+        )
+    if split in (None, "train"):
+        named = "validation" if option == "validation" else "test"
+        return f"write these prompts by themselves, with --split {named} --count {number}"
+    return f"with --split {split}, use --count {number}"
 
 
 @grouped

@@ -72,7 +72,7 @@ RawControlTokensOption = Annotated[
     bool,
     typer.Option(
         "--raw-control-tokens",
-        help="Send prompts as they are, so that the model obeys control tokens in them. By default these are text.",
+        help="Let the model obey control tokens in prompts, instead of reading them as text.",
     ),
 ]
 NoImagesOption = Annotated[
@@ -127,7 +127,7 @@ class EngineArguments:
     engine: Annotated[
         str,
         typer.Option(
-            help="Where to run: local (every visible GPU, else the CPU), ray (the cluster of RAY_ADDRESS or "
+            help="Place to run: local (every visible GPU, else the CPU), ray (the cluster of RAY_ADDRESS or "
             "`ray start`, else a new cluster on this machine), or ray://HOST:PORT."
         ),
     ] = "local"
@@ -198,7 +198,7 @@ class JudgeArguments:
     ] = None
     top_k: Annotated[
         int | None,
-        typer.Option(help="The concept is present if one of its labels is among the top K.", show_default="1; style 3"),
+        typer.Option(help="Number of best labels of which one must be the concept's.", show_default="1; style 3"),
     ] = None
     threshold: Annotated[
         float | None,
@@ -221,7 +221,7 @@ class JudgeArguments:
         list[str] | None, typer.Option(help="For clip: a text that describes an alternative. Repeatable.")
     ] = None
     combine: Annotated[
-        str, typer.Option(help="How many of several judges must see the concept: all, any, or majority.")
+        str, typer.Option(help="Judges that must see the concept, of several: all, any, or majority.")
     ] = "all"
 
     def options(self) -> "JudgeOptions":
@@ -275,22 +275,25 @@ class WriterArguments:
     writers: Annotated[
         str | None,
         typer.Option(
-            help="LLMs by name, separated by commas (gpt,claude); paper: those of the paper; or offline.",
+            help="LLMs by name, separated by commas (gpt,claude), called without asking; paper: those of the paper; or "
+            "offline.",
             show_default="every family with a key, else offline",
         ),
     ] = None
     writer_url: Annotated[str | None, typer.Option(help="Base URL of your own OpenAI-compatible server.")] = None
     writer_model: Annotated[str | None, typer.Option(help="Model to request from --writer-url.")] = None
     budget_usd: Annotated[float, typer.Option(help="Maximum cost of this run, in US dollars.")] = 5.0
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before paying.")] = False
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before paying LLMs that --writers does not name.")] = (
+        False
+    )
     templates: TemplatesOption = None
     registry: RegistryOption = None
     surrogates: Annotated[
         Literal["single", "per-term", "free"],
         typer.Option(
             metavar="SURROGATES",
-            help="What replaces the concept in surrogate prompts. single: its first surrogate; per-term: one for each "
-            "term; free: any. One surrogate teaches the model what to draw instead, several teach it an average.",
+            help="Choice of what replaces the concept in surrogate prompts. single: its first surrogate; per-term: one "
+            "for each term; free: any. One teaches the model what to draw instead, several an average.",
         ),
     ] = "single"
 

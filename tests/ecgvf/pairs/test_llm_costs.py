@@ -226,11 +226,11 @@ def test_a_dry_run_needs_no_key(
             (["--writers", writer, "--split", *words], message)
             for writer in ("gpt", "offline")
             for words, message in (
-                (["validation", "--pairs", "500"], "--pairs 500: training pairs are counted by --pairs and"),
-                (["retain", "--iterations", "2"], "as in --split retain --count 2"),
+                (["validation", "--pairs", "500"], "--pairs 500: with --split validation, use --count 500"),
+                (["retain", "--iterations", "2"], "with --split retain, use --count 2"),
                 (["train", "--count", "5"], "as in --split test --count 5"),
-                (["train", "--validation", "50"], "as in --split validation --count 50"),
-                (["test", "--tests", "5"], "as in --split test --count 5"),
+                (["train", "--validation", "50"], "with --split validation --count 50"),
+                (["test", "--tests", "5"], "with --split test, use --count 5"),
                 (["train", "--pairs", "0"], "--pairs 0: it must be at least 1"),
             )
         ],
