@@ -93,12 +93,12 @@ def _pack(model: JanusModel, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor,
     ``rows`` are the ids of the image and one question each. The image is group 0 and question i is group i + 1, whose
     positions are those after the image, as if it were the only one.
     """
-    questions = len(rows[0]) - rows[0][::-1].index(model.model.config.image_token_id)
-    ids, positions, groups = rows[0][:questions], list(range(questions)), [0] * questions
+    start = len(rows[0]) - rows[0][::-1].index(model.model.config.image_token_id)
+    ids, positions, groups = rows[0][:start], list(range(start)), [0] * start
     for group, row in enumerate(rows, 1):
-        ids += row[questions:]
-        positions += range(questions, len(row))
-        groups += [group] * (len(row) - questions)
+        ids += row[start:]
+        positions += range(start, len(row))
+        groups += [group] * (len(row) - start)
     return torch.tensor(ids), torch.tensor(positions), torch.tensor(groups)
 
 

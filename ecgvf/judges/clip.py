@@ -96,12 +96,20 @@ def _tokenizer_settings(tokenizer: Any) -> JSON:
     return settings | {name: getattr(tokenizer, name) for name in names}
 
 
+def _distinct(texts: Sequence[str]) -> list[str]:
+    """``texts`` without repetitions; as in all labels of a classifier, case does not matter."""
+    distinct: dict[str, str] = {}
+    for text in texts:
+        distinct.setdefault(text.casefold(), text)
+    return list(distinct.values())
+
+
 class Clip(Classifier):
     """Sees the concept if its texts (the accepted labels) have a share of at least the threshold."""
 
     def __init__(self, criterion: Criterion, *, weights: str | None = None, device: str = "cpu") -> None:
-        texts = list(dict.fromkeys([*criterion.accepted, *criterion.against]))
-        if set(criterion.against) <= set(criterion.accepted):
+        texts = _distinct([*criterion.accepted, *criterion.against])
+        if texts == _distinct(criterion.accepted):
             raise JudgeError("judge clip has nothing to contrast the concept with: name texts with --contrast")
         super().__init__("clip", [(text,) for text in texts], criterion, device)
         self._encoder = Encoder(weights, device)

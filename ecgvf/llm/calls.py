@@ -43,7 +43,7 @@ class Call:
     """The hash of the same call without the earlier prompts that it lists, and without a repair's text; "" if it has
     neither. Not hashed, because the prompt covers it."""
     schema: type[BaseModel] = field(compare=False)
-    """The schema of the answer. Not hashed, because the template's hash covers it."""
+    """The schema of the answer. Not hashed, because the split decides it."""
 
     @property
     def hash(self) -> str:

@@ -6,6 +6,7 @@ whether they are still there. ``write`` makes a retain split of its captions, wi
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -51,6 +52,17 @@ _PHRASES: Mapping[str, str] = {
     "swimwear": "swimwear",
 }
 """What stands in the templates for names that begin with a capital and need an article, or that take none."""
+
+_VOWEL_SOUND = re.compile(
+    r"8|1[18](?:\d\d)?(?!\d)|heir|hono|honest|hour|(?!e[uw]|onc?e\b|uni[^dmn]|u[bcfhjkqrst][aeiou])[aeiou]"
+)
+"""How words begin that take "an", spoken as they are: "an hour", "an 8-bit console", but "a unicorn"."""
+
+_PLURAL = re.compile(r"(?<![aiosu])(?<!\blen)(?<!\btriceratop)s$|\b(?:people|children|men|women)$")
+"""How plurals end, except for endings that singulars share ("bus", "glass", "canvas"), whose names keep an article."""
+
+_PREPOSITION = re.compile(r" (?:and|at|by|from|in|of|on|with) ")
+"""What follows the noun that decides the number: a bouquet of flowers is one thing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +197,12 @@ def _shipped() -> Mapping[RetainedKind, Mapping[str, tuple[str, ...]]]:
 
 def _captions(name: str, kind: RetainedKind) -> tuple[str, ...]:
     words = name.replace("-", " ")
-    if kind == "thing" and words[0].islower() and not words.startswith("the "):
-        words = f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+    if kind == "thing" and not words.startswith("the ") and _takes_article(words):
+        words = f"{'an' if _VOWEL_SOUND.match(words) else 'a'} {words}"
     return tuple(template.format(_PHRASES.get(name, words)) for template in _TEMPLATES[kind])
+
+
+def _takes_article(words: str) -> bool:
+    """Whether ``words`` are neither a proper name, which begins with a capital, nor in the plural."""
+    head = _PREPOSITION.split(words)[0]
+    return (words[0].islower() or words[0].isdecimal()) and not _PLURAL.search(head)

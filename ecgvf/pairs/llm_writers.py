@@ -176,6 +176,7 @@ def reparse(run: ConceptRun) -> StageSet:
         if current.summary[split]["accepted"]:
             _check_usable(written, split)
     written.make_current()
+    run.store.remember(run.concept)
     return written
 
 

@@ -4,7 +4,9 @@ Evaluation uses words and forms of sentence that no training pair has, to measur
 and not only a few of its words.
 """
 
-from ecgvf.core.concepts import Concept, folded
+import re
+
+from ecgvf.core.concepts import Concept, folded, inflected
 from ecgvf.core.records import Wording
 from ecgvf.pairs.checks import contains
 
@@ -26,8 +28,9 @@ def wording_of(concept: Concept, target: str, stated: Wording | None = None) -> 
 
 def _named(concept: Concept, target: str) -> bool:
     """Whether ``target`` contains the concept's name (its first term) other than inside a longer term."""
-    name, *others = map(folded, concept.terms)
+    name, *others = concept.terms
     text = folded(target)
-    for longer in sorted((term for term in others if contains(term, name)), key=len, reverse=True):
-        text = text.replace(longer, " ")
+    longer = [term for term in others if contains(term, name) and not contains(name, term)]
+    for term in sorted(map(folded, longer), key=len, reverse=True):
+        text = re.sub(inflected(term), " ", text)
     return contains(text, name)

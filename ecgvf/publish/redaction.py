@@ -12,6 +12,9 @@ _PRIVATE_SERVER = "a server of the writer's own"
 _LOADED_JUDGE = re.compile(r"((?:^|\+)(?:hf|timm:local-dir):)(.+?)(?=\+|: |$)")
 """A judge that is a Hub id or a local folder, in a judge's name, or before its label."""
 
+_NAMED = r"(?!\w+:[\\/])-*\w[\w.:/+-]*="
+"""The beginning of NAME=VALUE, which is neither a URL nor a path."""
+
 
 def redact(value: Any) -> Any:
     """``value``, nested or not, with only the last part of each local path and without private servers and keys."""
@@ -33,9 +36,8 @@ def redact(value: Any) -> Any:
 
 
 def public_command(words: Iterable[str]) -> str:
-    """The command ``words`` with only the last part of each local path, also in NAME=DIR."""
-    parts = (word.rpartition("=") for word in words)
-    return shlex.join(f"{redact(name)}{equals}{redact(value)}" for name, equals, value in parts)
+    """The command ``words`` with only the last part of each local path, also in NAME=DIR,NAME=DIR and in DIR,DIR."""
+    return shlex.join(map(_public_word, words))
 
 
 def public_model(name: str) -> str:
@@ -43,6 +45,14 @@ def public_model(name: str) -> str:
     is."""
     public = str(redact(name))
     return public if public == name else f"local:{public}"
+
+
+def _public_word(word: str) -> str:
+    if re.match(_NAMED, word):
+        parts = (part.partition("=") for part in re.split(rf",(?= *{_NAMED})", word))
+        return ",".join(f"{redact(name)}={_public_word(value)}" for name, _, value in parts)
+    # Commas and equals signs may also be part of a path.
+    return ",".join(map(redact, re.split(r", *(?=[~/.])", word)))
 
 
 def _public_url(url: str) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants
-from packaging.requirements import Requirement
 from transformers import JanusForConditionalGeneration
 from typer.testing import CliRunner
 
@@ -83,7 +82,6 @@ def test_every_extra_for_users_is_checked() -> None:
     assert extras - {"dev", "docs", "nano"} == set(doctor.EXTRAS)
     for extra in doctor.EXTRAS:
         assert doctor.requirements(extra), extra
-        assert all(isinstance(each, Requirement) for each in doctor.requirements(extra))
 
 
 def test_a_gpu_is_compared_with_each_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,13 @@ def test_a_text_that_is_repeated_counts_once(clip: str) -> None:
     assert once == twice
 
 
+def test_texts_that_differ_in_case_alone_count_once(clip: str) -> None:
+    once, twice = (create(clip, text=texts).predict(NOISE) for texts in (("a wall",), ("a wall", "A Wall")))
+    assert once == twice
+    with pytest.raises(JudgeError, match="--contrast"):
+        create(clip, text=("a wall",), contrast=("A Wall",))
+
+
 def test_weights_in_half_precision_are_read_in_single(clip: str, tmp_path: Path) -> None:
     from transformers import CLIPModel
 

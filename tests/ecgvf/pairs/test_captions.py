@@ -63,6 +63,37 @@ def test_captions_from_templates_have_an_article_where_the_name_needs_one(
     assert not found[name].shipped and found[name].captions[0] == caption
 
 
+@pytest.mark.parametrize(
+    ("name", "caption"),
+    [
+        ("18th century palace", "A photo of an 18th century palace."),
+        ("8-bit console", "A photo of an 8 bit console."),
+        ("19th century palace", "A photo of a 19th century palace."),
+        ("1890s house", "A photo of an 1890s house."),
+        ("180 degree panorama", "A photo of a 180 degree panorama."),
+        ("unicorn", "A photo of a unicorn."),
+        ("ukulele", "A photo of a ukulele."),
+        ("eucalyptus", "A photo of a eucalyptus."),
+        ("urn", "A photo of an urn."),
+        ("hourglass", "A photo of an hourglass."),
+        ("flowers", "A photo of flowers."),
+        ("flowers in a vase", "A photo of flowers in a vase."),
+        ("3 dogs", "A photo of 3 dogs."),
+        ("people", "A photo of people."),
+        ("bouquet of flowers", "A photo of a bouquet of flowers."),
+        ("city bus", "A photo of a city bus."),
+        ("compass", "A photo of a compass."),
+        ("lens", "A photo of a lens."),
+        ("triceratops", "A photo of a triceratops."),
+        ("octopus", "A photo of an octopus."),
+    ],
+)
+def test_captions_from_templates_have_the_article_of_the_spoken_word(name: str, caption: str) -> None:
+    concept = concepts.find("church").model_copy(update={"neighbours": (name,)})
+    found = {each.name: each for each in captioned_concepts(concept)}
+    assert not found[name].shipped and found[name].captions[0] == caption
+
+
 def test_a_neighbour_is_known_by_other_words_for_it() -> None:
     """Hyphens, and what ImageNet calls it: its captions name a saxophone and a lighthouse."""
     concept = concepts.find("tench").model_copy(update={"neighbours": ("saxophone", "lighthouse", "Tow-truck")})

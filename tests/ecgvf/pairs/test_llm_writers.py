@@ -409,6 +409,19 @@ def test_reparse_checks_again_after_another_version_of_the_language_detector_and
     assert len({first, second, pairs_set().fingerprint}) == 3
 
 
+def test_reparse_records_the_concept_as_it_is_now_and_makes_it_the_last(
+    server: LlmServer, generate: Callable[..., Any], tmp_path: Path
+) -> None:
+    generate("--writers", "gpt", "--iterations", "1")
+    generate("--concept", "cat", "--writers", "offline", "--pairs", "5", "--tests", "1")
+    assert Store().last_concept() == "cat"
+    changed = (data_dir() / "concepts" / "church.yaml").read_text().replace("window: 48", "window: 24")
+    (tmp_path / "church.yaml").write_text(changed)
+    assert generate("--concept", str(tmp_path / "church.yaml"), "--reparse").exit_code == 0
+    assert Store().concept("church").window == pairs_set().settings["concept"]["window"] == 24
+    assert Store().last_concept() == "church"
+
+
 def test_reparse_needs_a_set_written_by_an_llm(server: LlmServer, generate: Callable[..., Any]) -> None:
     generate("--writers", "offline", "--pairs", "5", "--tests", "1")
     result = generate("--reparse")

@@ -30,7 +30,7 @@ from ecgvf.publish.export import export
 from ecgvf.publish.finished_run import open_finished_run
 from ecgvf.publish.licence import is_nano
 from ecgvf.publish.parquet import DatasetFiles, write_parquet
-from ecgvf.publish.redaction import redact
+from ecgvf.publish.redaction import public_command, redact
 from tests.ecgvf.publish.conftest import Filter, new_run
 
 runner = CliRunner()
@@ -274,6 +274,24 @@ def test_redaction_of_a_judge_in_a_relative_folder(tmp_path: Path, monkeypatch: 
     (tmp_path / "secret" / "judge").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert redact("clip+hf:secret/judge") == "clip+hf:judge"
+
+
+@pytest.mark.parametrize(
+    ("words", "public"),
+    [
+        (["--weights", "clip=/home/me/secret/clip,resnet50=/home/me/r50.pth"], "--weights clip=clip,resnet50=r50.pth"),
+        (["--weights", "style=~/secret/vit,resnet50=V2"], "--weights style=vit,resnet50=V2"),
+        (["--weights=clip=/home/me/secret/clip,resnet50=V2"], "--weights=clip=clip,resnet50=V2"),
+        (["--dataset", "ecgvf/church, /home/me/secret/cat"], "--dataset ecgvf/church,cat"),
+        (["--model", "https://me:key@host.org/lr=1?key=secret"], "--model https://host.org/lr=1"),
+        (["--submit", "ours=/home/me/secret/ours"], "--submit ours=ours"),
+        (["--store", "/home/me/secret,shared/store"], "--store store"),
+        (["--adapter", "/home/me/secret/lr=0.1/adapter"], "--adapter adapter"),
+        (["--text", "a church, a chapel", "--over", "lr,steps"], "--text 'a church, a chapel' --over lr,steps"),
+    ],
+)
+def test_a_public_command_names_no_folder_of_the_machine(words: list[str], public: str) -> None:
+    assert public_command(words) == public
 
 
 def test_croissant_is_valid_and_finds_the_rows(run: ConceptRun, tmp_path: Path) -> None:
