@@ -56,7 +56,8 @@ _PHRASES: Mapping[str, str] = {
 _VOWEL_SOUND = re.compile(
     r"8|1[18](?:\d\d)?(?!\d)|heir|hono|honest|hour|(?!e[uw]|onc?e\b|uni[^dmn]|u[bcfhjkqrst][aeiou])[aeiou]"
 )
-"""How words begin that take "an", spoken as they are: "an hour", "an 8-bit console", but "a unicorn"."""
+"""How words begin that take "an", spoken as they are: "an hour", "an 8-bit console", but "a unicorn". (The package
+inflect 7.6 writes "a 8-bit console", and takes a bus for a plural.)"""
 
 _PLURAL = re.compile(r"(?<![aiosu])(?<!\blen)(?<!\btriceratop)s$|\b(?:people|children|men|women)$")
 """How plurals end, except for endings that singulars share ("bus", "glass", "canvas"), whose names keep an article."""
