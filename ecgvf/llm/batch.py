@@ -2,7 +2,7 @@
 
     due ──▶ reserve money ──▶ intents on disk ──▶ submit ──▶ batch's id on disk ──▶ poll ──▶ each answer on disk
      ▲                                                                                          │
-     └────────────────────────────── what failed or expired, and nothing else ◀─────────────────┘
+     └───────────────────── what failed, expired or exceeded the budget, and nothing else ◀─────┘
 
 A run that is killed anywhere resumes: a batch whose id is on the disk is polled again; a batch that was submitted
 before its id was written is looked up at the provider, by the mark in its intents.
@@ -11,6 +11,7 @@ before its id was written is looked up at the provider, by the mark in its inten
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from decimal import Decimal
@@ -29,7 +30,7 @@ from ecgvf.llm.retry import with_retries
 T = TypeVar("T")
 
 RESUBMISSIONS = 2
-"""How many times to submit failed or expired calls again."""
+"""How many times a run submits a call again that failed or expired."""
 
 FIRST_POLL, LONGEST_POLL = 2.0, 60.0
 """Seconds between two polls of a batch; each wait is 1.5 times the one before."""
@@ -45,6 +46,8 @@ async def dispatch_batches(
         for job in jobs:
             runners.append(BatchRunner(job, ledger, budget, result, advance))
             clients.push_async_callback(runners[-1].client.close)
+        for runner in runners:  # before any of them asks for money, or it would not wait for these
+            await runner.reserve_earlier()
         await asyncio.gather(*(runner.run() for runner in runners))
     return result
 
@@ -57,7 +60,16 @@ class BatchRunner:
     ) -> None:
         self.job, self.writer, self.ledger, self.budget, self.result = job, job.writer, ledger, budget, result
         self.advance, self.finished = advance, 0
+        self.earlier = Decimal(0)
+        """The most that the calls which an earlier run submitted can cost."""
         self.client: BatchClient = open_batch_client(job.writer)
+
+    async def reserve_earlier(self) -> None:
+        """Reserve what the calls that an earlier run submitted can cost: the budget began with it as spent."""
+        attempts = [attempt for attempt in self.ledger.attempts() if attempt.intent.get("batch")]
+        waiting = [attempt for attempt in attempts if self._waits(attempt) and self.job.owns(attempt.intent)]
+        self.earlier = sum((attempt.reserved for attempt in waiting), Decimal(0))
+        await self.budget.settle(-self.earlier, -self.earlier)
 
     async def run(self) -> None:
         """Collect the batches of an earlier run, then submit what is due, until everything is answered."""
@@ -65,14 +77,13 @@ class BatchRunner:
         try:
             counted = self._counted()
             self._advance()
-            await self._resume()
-            # The budget began with the maximum cost of the calls of an earlier run.
-            await self.budget.settle(Decimal(0), self._counted() - counted)
-            for _ in range(1 + RESUBMISSIONS):
-                due = self._due()
-                if not due:
-                    break
-                await self._submit(due)
+            try:
+                await self._resume()
+            finally:
+                await self.budget.settle(self.earlier, self.earlier + self._counted() - counted)
+            submitted = Counter[str]()
+            while due := [call for call in self._due() if submitted[call.hash] <= RESUBMISSIONS]:
+                submitted.update(await self._submit(due))
             if due := self._due():
                 self.result.set_aside[name] = (
                     f"{console.counted(len(due), 'call')} failed or expired in {1 + RESUBMISSIONS} batches"
@@ -107,34 +118,36 @@ class BatchRunner:
     def _due(self) -> list[Call]:
         return [call for call, answered in self._calls() if answered is None]
 
-    async def _submit(self, due: Sequence[Call]) -> None:
-        """Submit one batch of as many calls as the budget allows, and collect its results."""
+    async def _submit(self, due: Sequence[Call]) -> list[str]:
+        """Submit one batch of as many calls as the budget allows, and collect its results; return the calls' hashes.
+
+        For the first call, wait for the other writers' calls to settle. Raises ``BudgetReached``.
+        """
         rates = self.writer.batch_rates
-        mark, calls, attempts, reached = secrets.token_hex(8), dict[str, Call](), dict[str, int](), None
+        mark, calls, attempts = secrets.token_hex(8), dict[str, Call](), dict[str, int]()
         for call in due:
             most = most_usd(call, rates)
             try:
-                await self.budget.reserve(most, wait=False)
-            except BudgetReached as error:
-                reached = error
-                break
+                await self.budget.reserve(most, wait=not calls)
+            except BudgetReached:
+                if not calls:
+                    raise
+                break  # this batch may cost less than was reserved for it
             attempts[call.hash] = self.ledger.record_intent(call, rates, most, batch=mark)
             calls[_name(call.hash, attempts[call.hash])] = call
         try:
-            if calls:
-                try:
-                    batch = await with_retries(lambda: self._within(self.client.submit(calls, mark)), retry_lost=False)
-                except Failed as failed:
-                    if not failed.lost:  # a lost one may have been accepted: the next run looks for it
-                        self._fail(attempts, failed)
-                    raise
-                self.ledger.record_batch(batch, self.writer.name, attempts)
-                await self._collect(batch, attempts)
+            try:
+                batch = await with_retries(lambda: self._within(self.client.submit(calls, mark)), retry_lost=False)
+            except Failed as failed:
+                if not failed.lost:  # a lost one may have been accepted: the next run looks for it
+                    self._fail(attempts, failed)
+                raise
+            self.ledger.record_batch(batch, self.writer.name, attempts)
+            await self._collect(batch, attempts)
         finally:
             for attempt in (self.ledger.of_call(call)[-1] for call in attempts):
                 await self.budget.settle(attempt.reserved, attempt.reserved if attempt.charge_unknown else attempt.cost)
-        if reached is not None:
-            raise reached
+        return list(attempts)
 
     async def _resume(self) -> None:
         """Collect the batches that an earlier run submitted."""

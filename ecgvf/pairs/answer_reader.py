@@ -5,6 +5,9 @@ from ecgvf.llm.attempt import Attempt
 from ecgvf.pairs.answers import read_answer
 from ecgvf.pairs.parsing import Draft, unparsed
 
+REPAIR = "You were asked this before, and your answer could not be used"
+"""How the text begins that a repair adds to the request."""
+
 _FAULTS = {"refusal": "refused", "filter": "stopped by the content filter", "empty": "empty answer"}
 
 
@@ -27,12 +30,15 @@ class AnswerReader:
             fault = _FAULTS.get(reply.outcome, "the answer is not in the provider's format")
             fault += f": {reply.why}" if reply.why else ""
             return [unparsed(fault, reply.text or answered.raw)]
+        prompt = intent["request"]["prompt"]
+        if intent["repair"]:  # what it quotes of the answer before is no part of the request
+            prompt = prompt.partition(f"\n{REPAIR}")[0]
         drafts = read_answer(
             self._concept,
             reply.text,
             intent["split"],
             self._language,
-            prompt=intent["request"]["prompt"],
+            prompt=prompt,
             surrogate_choice=self.surrogate_choice,
         )
         if reply.outcome == "length":  # the drafts before the cut are good

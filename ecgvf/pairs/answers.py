@@ -15,9 +15,6 @@ from ecgvf.pairs.writer import Provenance
 MAX_DETAIL_CHARACTERS = 10_000
 """How much of an answer a reject keeps; the ledger keeps an LLM's whole answer."""
 
-_LINE = re.compile(r"^[\W\d]*(.+?)\s*$", re.MULTILINE)
-"""The text of each line, without what marks an item of a list."""
-
 
 def read_answer(
     concept: Concept,
@@ -36,7 +33,7 @@ def read_answer(
     Near duplicates are found where records are built (``to_records``).
     """
     examples = [draft for draft in parse(prompt, split) if draft.parsed]
-    listed = Counter(_LINE.findall(prompt))
+    numbers = Counter[str]()  # retained concept → prompts about it
     drafts = []
     for draft in parse(text, split):
         if draft.parsed and is_copied(draft, examples):
@@ -44,7 +41,9 @@ def read_answer(
         elif draft.parsed:
             fault = find_fault(concept, draft, language, split=split, surrogate_choice=surrogate_choice)
             if fault is None and split == "retain" and prompt:
-                fault = _unlisted(str(draft.retained_concept), listed)
+                name = str(draft.retained_concept)
+                numbers[name] += 1
+                fault = _unlisted(name, numbers[name], prompt)
             draft = replace(draft, fault=fault)
             if split != "retain" and draft.surrogate is None and any(example.surrogate for example in examples):
                 draft = replace(draft, fault=draft.fault or "the surrogate is missing")
@@ -52,13 +51,14 @@ def read_answer(
     return drafts
 
 
-def _unlisted(name: str, listed: Counter[str]) -> str | None:
-    """The fault of a prompt about ``name`` unless a line of the request is left for it; takes that line."""
-    if not listed[name]:
-        again = " again" if name in listed else ""
-        return f"the prompt is about a concept that was not requested{again}: {name!r}"
-    listed[name] -= 1
-    return None
+def _unlisted(name: str, number: int, prompt: str) -> str | None:
+    """The fault of the ``number``-th prompt about ``name`` unless that many lines of the request name it."""
+    before = [line[: -len(name)] for line in map(str.strip, prompt.splitlines()) if line.endswith(name)]
+    listed = sum(re.fullmatch(r"[\W\d]*", mark) is not None for mark in before)  # "- ", "1. ", …
+    if number <= listed:
+        return None
+    again = " again" if listed else ""
+    return f"the prompt is about a concept that was not requested{again}: {name!r}"
 
 
 def to_records(

@@ -21,7 +21,7 @@ from ecgvf.llm.calls import Call
 from ecgvf.llm.dispatch import Conversation, next_call
 from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import LLMWriter
-from ecgvf.pairs.answer_reader import AnswerReader
+from ecgvf.pairs.answer_reader import REPAIR, AnswerReader
 from ecgvf.pairs.captions import captioned_concepts
 from ecgvf.pairs.checks import PromptIndex
 from ecgvf.pairs.default_counts import (
@@ -157,12 +157,8 @@ class GenerationPlan:
         if any(draft.parsed for draft in drafts):
             return ""
         fault = drafts[0].fault if drafts else "the list was empty"
-        # Without its thinking: pairs in it, cut off from its end, would be read as examples, which no answer may copy.
         beginning = strip_thinking(reply.text)[:300]
-        return (
-            f"You were asked this before, and your answer could not be used: {fault}. It began:\n\n"
-            f"{beginning}\n\nAnswer again, with the JSON object alone."
-        )
+        return f"{REPAIR}: {fault}. It began:\n\n{beginning}\n\nAnswer again, with the JSON object alone."
 
 
 def plan_generation(

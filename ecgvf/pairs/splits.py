@@ -1,12 +1,12 @@
 """A pairs set, split by split.
 
 Each split is a shard with its records in the order written, rejects included. No prompt is a near duplicate of an
-earlier one, whatever their splits. The settings say for each split what decided its records, so that one split can be
-written again while the others are kept (``--split``).
+earlier one, whatever their splits; imported prompts are checked as ``importing`` says. The settings say for each split
+what decided its records, so that one split can be written again while the others are kept (``--split``).
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,6 +53,12 @@ class SplitGenerator:
     """Makes the records, given the prompts accepted so far, to which it may add."""
     spending: Spending | None = None
     """What its LLMs have cost; None if none wrote it."""
+    may_repeat: Callable[[PromptPair], bool] = lambda accepted: False
+    """Whether its prompts may be near duplicates of an accepted record of an earlier split."""
+
+    def records_after(self, accepted: Iterable[PromptPair]) -> Sequence[PromptPair]:
+        """The records, given those accepted so far."""
+        return self.records(PromptIndex(record.target for record in accepted if not self.may_repeat(record)))
 
 
 def write_splits(
@@ -117,12 +123,12 @@ def _repeats(current: StageSet, settings: Mapping[str, Any], splits: Mapping[Spl
     """
     if _without_kept(settings) != _without_kept(current.settings):
         return False
-    accepted: list[str] = []
+    accepted: list[PromptPair] = []
     for split, generator in splits.items():
-        records = list(generator.records(PromptIndex(accepted)))
+        records = list(generator.records_after(accepted))
         if records != split_records(current, split):
             return False
-        accepted += [record.target for record in records if record.reason is None]
+        accepted += [record for record in records if record.reason is None]
     return True
 
 
@@ -146,7 +152,7 @@ def _write(
     run = stage_set.run
     run.store.remember_new(run.concept)
     stage_set.announce()
-    accepted = [record.target for before in earlier for record in before.records(PromptPair) if record.reason is None]
+    accepted = [record for before in earlier for record in before.records(PromptPair) if record.reason is None]
     summary: dict[str, Any] = {"writer": writer}
     records: list[PromptPair] = []
     for split, generator in splits.items():
@@ -154,9 +160,9 @@ def _write(
             continue  # older sets have no such split, and their fingerprints must stay
         shard = SHARDS[split]
         if not stage_set.done(shard):
-            stage_set.write_shard(shard, to_table(PromptPair, generator.records(PromptIndex(accepted))))
+            stage_set.write_shard(shard, to_table(PromptPair, generator.records_after(accepted)))
         written = from_table(PromptPair, stage_set.read_shard(shard))
-        accepted += [record.target for record in written if record.reason is None]
+        accepted += [record for record in written if record.reason is None]
         records += written
         summary[split] = tally(written)
     # The writers of kept splits count, too.
@@ -174,7 +180,8 @@ def keep_split(current: StageSet, split: Split) -> SplitGenerator:
     """The split as it is in ``current``; empty if that has none, or if the concept has changed since.
 
     Its settings have ``kept``, a hash of its records: which prompts were new when it was written depended on the splits
-    that the set had then.
+    that the set had then. Imported records are rejected only where the import would: the same pair twice, or a
+    validation or test prompt like a training prompt.
     """
     written = split_records(current, split)
     # An imported set has no settings per split.
@@ -189,12 +196,22 @@ def keep_split(current: StageSet, split: Split) -> SplitGenerator:
         )
         return SplitGenerator()
     kept = [_as_written(record) for record in written]
+    ids = [record.record_id for record in kept]
+    unique_ids = frozenset(ids)
+    imported = any(record.writer == IMPORT for record in kept)
 
     def records(accepted: PromptIndex) -> list[PromptPair]:
         return [reject_if_duplicate(record, accepted) for record in kept]
 
-    settings = {**settings, "kept": fingerprint({"records": [record.record_id for record in kept]})}
-    return SplitGenerator(settings, records, current.summary.get("paid", {}).get(split))
+    def may_repeat(accepted: PromptPair) -> bool:
+        is_training = accepted.split == "train" and split in ("validation", "test")
+        return imported and not is_training and accepted.record_id not in unique_ids
+
+    content: dict[str, Any] = {"records": ids}
+    if imported:  # older sets rejected more of them
+        content["imported"] = True
+    settings = {**settings, "kept": fingerprint(content)}
+    return SplitGenerator(settings, records, current.summary.get("paid", {}).get(split), may_repeat)
 
 
 def reject_if_duplicate(record: PromptPair, accepted: PromptIndex) -> PromptPair:

@@ -404,12 +404,55 @@ def test_if_a_client_cannot_be_opened_the_others_are_closed_and_nothing_is_sent(
     assert closed == ["gpt"] and not server.requests and not server.batches
 
 
+def test_calls_beyond_the_budget_are_submitted_once_a_batch_has_cost_less(
+    server: LlmServer, generate: Callable[..., Any]
+) -> None:
+    result = generate("--writers", "gpt", "--batch", "--budget-usd", "0.17")  # the most that two calls can cost
+    assert result.exit_code == 0 and "stopped after" not in result.output, result.output
+    assert [len(submitted.requests) for submitted in server.batches.values()] == [2, 1]
+    assert ledger().spent().cost == server.charged <= Decimal("0.17")
+
+
+def test_a_writer_waits_for_what_the_batch_of_another_does_not_cost(
+    server: LlmServer, generate: Callable[..., Any]
+) -> None:
+    result = generate("--writers", "gpt,claude", "--batch", "--budget-usd", "0.30")
+    assert result.exit_code == 0 and "stopped after" not in result.output, result.output
+    assert {row.writer for row in rows()} == {"gpt", "claude"} and len(server.requests) == 6
+    assert ledger().spent().cost == server.charged <= Decimal("0.30")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("owner", "method"), [(BatchRunner, "_collect"), (Ledger, "record_batch")])
+def test_a_writer_waits_for_the_batch_of_another_that_an_earlier_run_submitted(
+    server: LlmServer, generate: Callable[..., Any], killed: Killed, owner: Any, method: str
+) -> None:
+    with killed(owner, method):
+        assert generate("--writers", "gpt", "--batch", "--budget-usd", "0.30").exit_code == 130
+    result = generate("--writers", "claude,gpt", "--batch", "--budget-usd", "0.30")
+    assert result.exit_code == 0 and "stopped after" not in result.output, result.output
+    assert {row.writer for row in rows()} == {"gpt", "claude"} and len(server.requests) == 6
+
+
 def test_the_budget_stops_a_batch_before_it_is_sent(server: LlmServer, generate: Callable[..., Any]) -> None:
+    server.behave = lambda _: "foreign"  # possibly paid, at the most that a call can cost
     result = generate("--writers", "gpt", "--batch", "--budget-usd", "0.17")
-    assert result.exit_code == 0, result.output
     (submitted,) = server.batches.values()
-    assert len(submitted.requests) == 2 and server.charged <= Decimal("0.17")
-    assert "budget" in result.stderr
+    assert len(submitted.requests) == 2 and ledger().spent().total <= Decimal("0.17")
+    reached = f"budget: ${ledger().spent().total:.4f} of $0.1700 is spent or reserved, and the next call may cost $0.08"
+    assert result.exit_code == 2 and reached in result.stderr
+    assert generate("--writers", "gpt", "--batch", "--budget-usd", "0.01", "--fresh").exit_code == 2
+    assert len(server.batches) == 1
+
+
+@pytest.mark.faults
+def test_a_call_that_always_fails_does_not_keep_the_others_from_a_small_budget(
+    server: LlmServer, generate: Callable[..., Any]
+) -> None:
+    server.behave = lambda request: "expired" if "request 1" in request.prompt else "fine"
+    result = generate("--writers", "gpt", "--batch", "--budget-usd", "0.09")  # the most that one call can cost
+    assert result.exit_code == 0 and "1 call failed or expired in 3 batches" in result.stderr, result.output
+    assert {row.iteration for row in rows()} == {1, 2}
 
 
 def test_a_batch_that_is_collected_later_frees_what_it_did_not_cost(

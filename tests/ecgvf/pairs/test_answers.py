@@ -48,3 +48,13 @@ def test_each_line_of_the_request_allows_one_prompt_about_its_retained_concept(m
     fault = "the prompt is about a concept that was not requested"
     faults = [None, f"{fault}: 'hotel'", None, None, f"{fault} again: 'factory'"]
     assert [draft.fault for draft in read_answer(CHURCH, json.dumps(items), "retain", prompt=prompt)] == faults
+
+
+@pytest.mark.parametrize("mark", ["- ", "* ", "2. ", "(3) ", ""])
+def test_a_retained_concept_may_begin_with_a_digit(mark: str) -> None:
+    concept = CHURCH.model_copy(update={"neighbours": ("18th-century palace", "palace")})
+    captions = {"A palace of the 18th century by a lake.": "18th-century palace", "A palace on a hill.": "palace"}
+    items = [{"target": target, "retained_concept": name} for target, name in captions.items()]
+    prompt = f"Write 1 caption.\n\n{mark}18th-century palace\n"
+    drafts = read_answer(concept, json.dumps(items), "retain", prompt=prompt)
+    assert [draft.fault for draft in drafts] == [None, "the prompt is about a concept that was not requested: 'palace'"]

@@ -20,8 +20,9 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import PAIRS, StageSet
 from ecgvf.core.store import Store
 from ecgvf.pairs import record_files, tables
-from ecgvf.pairs.generate import generate_pairs
+from ecgvf.pairs.generate import generate_pairs, write_captions
 from ecgvf.pairs.importing import import_pairs, matching_rows
+from ecgvf.pairs.splits import split_records
 from ecgvf.pairs.tables import read_table
 from ecgvf.render import RenderOptions, render
 from tests.hub_server import Hub, Repo
@@ -507,6 +508,38 @@ def test_source_stays_as_long_as_a_split_of_it_is_kept(tmp_path: Path, run: Conc
     added = generate_pairs(run, tests=1, split="test")
     assert added.settings["source"] == source and "a church" in {pair.target for pair in added.records(PromptPair)}
     assert "source" not in generate_pairs(run, pairs=1, validation=0, tests=1).settings
+
+
+@pytest.mark.parametrize("added", ["validation", "retain"])
+def test_an_added_split_rejects_no_prompt_that_the_import_accepted(
+    tmp_path: Path, run: ConceptRun, added: Split
+) -> None:
+    rows = "split,target,surrogate,retained_concept\ntrain,a church by the sea,a hotel by the sea,\n"
+    rows += "test,A church by a sea,,\ntest,a chapel at noon,a bank at noon,\n"
+    if added == "retain":
+        rows += "validation,A chapel at noon!,A bank at noon!,\n"
+    else:
+        rows += "retain,A church by the sea,,beacon\n"
+    imported = import_pairs(run, read_table(write(tmp_path, "pairs.csv", rows))).stage
+    assert imported.summary["test"] == {"accepted": 1, "malformed": 0, "duplicate": 1}
+    stage_set = write_captions(run, 1) if added == "retain" else generate_pairs(run, validation=2, split="validation")
+    assert stage_set.summary[added]["accepted"]
+    assert [record for record in stage_set.records(PromptPair) if record.split != added] == imported.records(PromptPair)
+
+
+def test_imported_prompts_beside_pairs_that_are_written_anew_repeat_none(tmp_path: Path, run: ConceptRun) -> None:
+    written = generate_pairs(run, pairs=3, validation=3, tests=0)
+    (pair, *_), (prompt, *_) = (split_records(written, split) for split in ("train", "validation"))
+    rows = [
+        {"split": "test", "target": f"{pair.target}!", "surrogate": "a hotel"},
+        {"split": "test", "target": prompt.target, "surrogate": prompt.surrogate},
+        {"split": "test", "target": "a chapel in the fog", "surrogate": "a bank in the fog"},
+    ]
+    import_pairs(run, read_table(write(tmp_path, "pairs.json", json.dumps(rows))))
+    generate_pairs(run, pairs=3, split="train")
+    records = generate_pairs(run, validation=3, split="validation").records(PromptPair)
+    assert [record.reason for record in records if record.split == "test"] == ["duplicate", "duplicate", None]
+    assert len({record.record_id for record in records}) == len(records) == 9
 
 
 def test_source_leaves_with_its_last_row(tmp_path: Path, run: ConceptRun) -> None:

@@ -175,6 +175,26 @@ def test_a_repair_may_give_the_pairs_that_the_first_answer_only_thought_of(
     assert [row.target for row in rows() if row.reason is None] == ["A church by a lake."]
 
 
+def test_a_repair_allows_no_more_captions_of_a_concept_than_were_requested(
+    server: LlmServer, generate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def text(request: llm_server.Request, _: str) -> str:
+        first = re.findall(r"^- (.+)$", request.prompt, re.MULTILINE)[0]
+        if "could not be used" not in request.prompt:
+            return f"- {first}\n- {first}\n"
+        captions = [{"target": f"A {first} by a {place}.", "retained_concept": first} for place in ("lake", "road")]
+        return json.dumps({"prompts": captions})
+
+    monkeypatch.setattr(llm_server, "text", text)
+    assert generate("--writers", "kimi", "--split", "retain", "--count", "1").exit_code == 0
+    repaired = [row for row in rows() if row.target]
+    assert Counter((row.target.rsplit(maxsplit=1)[1], row.reason) for row in repaired) == {
+        ("lake.", None): len(server.requests) // 2,
+        ("road.", "malformed"): len(server.requests) // 2,
+    }
+    assert "a concept that was not requested again" in str(repaired[1].detail)
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_copy_of_the_templates_example_is_rejected(
     server: LlmServer, generate: Callable[..., Any], split: str

@@ -392,7 +392,7 @@ def test_reparse_reads_stored_answers_without_a_call(
     assert pairs_set().fingerprint == first
     monkeypatch.setattr(parsing, "VERSION", 99)
     result = generate("--reparse")
-    assert result.exit_code == 0 and "parser: 9 → 99" in result.output
+    assert result.exit_code == 0 and "parser: 10 → 99" in result.output
     assert (rows(), len(server.requests)) == (before, sent)
 
 
