@@ -21,12 +21,11 @@ from ear.method import lora
 from ear.method.adapter import FORMAT
 from ear.method.open_adapter import adapter_facts
 from ear.method.oracle import MODEL_FILE
-from ear.method.runs import ADAPTER_FILE, FILES, PROMPT_RECIPE
+from ear.method.runs import ADAPTER_FILE, FILES, PROMPT_RECIPE, TrainingRun
 from ecgvf.core import markdown
 from ecgvf.core.errors import AdapterError
 from ecgvf.core.files import pretty_json, read_json, write_atomic
 from ecgvf.core.hub import REPO, hub_errors
-from ecgvf.core.shard_set import versions
 from ecgvf.janus import MODELS
 from ecgvf.publish.front_matter import PAPER
 from ecgvf.publish.redaction import redact
@@ -51,7 +50,9 @@ def push(evaluation: Evaluation, repo: str, *, public: bool = False) -> str:
     with tempfile.TemporaryDirectory() as folder:
         content: dict[str, Path | bytes] = {name: _redacted(each, Path(folder)) for name, each in files.items()}
         content[SHEET] = evaluation.save_contact_sheet(Path(folder) / SHEET)
-        content[CARD] = card(evaluation, adapter_facts(file), repo, [*files]).encode()
+        run = TrainingRun(file.parent)
+        trained_with = run.facts["versions"] if run.finished and run.adapter == file else None
+        content[CARD] = card(evaluation, adapter_facts(file), repo, [*files], trained_with).encode()
         api = HfApi()
         with hub_errors(repo, repo_type="adapter"):
             api.create_repo(repo, private=not public, exist_ok=True)
@@ -101,8 +102,17 @@ def is_local(model: str) -> bool:
     return model not in MODELS and not re.fullmatch(REPO, model)
 
 
-def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Sequence[str]) -> str:
-    """The card: what the adapter does, how to use it, every figure with its interval, and where it comes from."""
+def card(
+    evaluation: Evaluation,
+    facts: Mapping[str, Any],
+    repo: str,
+    files: Sequence[str],
+    trained_with: Mapping[str, str] | None,
+) -> str:
+    """The card: what the adapter does, how to use it, every figure with its interval, and where it comes from.
+
+    ``trained_with``: the versions of packages that trained it; None if they are unknown.
+    """
     evaluation = replace(evaluation, judge=redact(evaluation.judge))
     if evaluation.fidelity is not None:
         evaluation = replace(evaluation, fidelity=replace(evaluation.fidelity, clip=redact(evaluation.fidelity.clip)))
@@ -121,7 +131,7 @@ def card(evaluation: Evaluation, facts: Mapping[str, Any], repo: str, files: Seq
         what = "the full weights of the tuned modules"
     else:
         what = "a recipe that trains nothing and changes prompts"
-    settings = {"recipe": redact(facts["recipe"]), "dataset": facts.get("dataset"), "versions": versions()}
+    settings = {"recipe": redact(facts["recipe"]), "dataset": facts.get("dataset"), "versions": trained_with}
     page = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
     return page.from_string(_CARD).render(
         header=yaml.safe_dump(header, sort_keys=False).rstrip(),

@@ -1,7 +1,7 @@
 """The job at full size: Janus-Pro-1B, judged by ResNet-50. It needs a GPU, and downloads the
 model, ResNet-50 and CLIP once.
 
-Run it from the repository; `--tiny` takes a random Janus of a few thousand parameters instead, on a CPU:
+Run it from the repository; `--tiny` takes a random Janus of 270,000 parameters instead, on a CPU:
 
     python -m examples.janus_pro [--tiny]
 """

@@ -185,7 +185,7 @@ def _compare(
         png_file(str(out))
     import_pytorch()
     from ear.evaluation.preview import preview
-    from ear.method.open_adapter import open_adapter
+    from ear.method.open_adapter import files_hash, open_adapter
     from ear.method.oracle import MODEL_FILE
     from ecgvf.core.files import write_atomic
     from ecgvf.core.shard_set import fingerprint
@@ -199,8 +199,10 @@ def _compare(
     janus = load(renderer.name(files), **renderer.loading())
     stacked = open_adapter(janus, files)
     blurred = not comparison.clear and _may_be_unsafe(store, stacked.facts)
-    name = f"before-after-{fingerprint({'prompts': prompts, 'seed': seed})[:8]}.png"
-    sheet = out if out is not None else files[-1].with_name(name) if in_store(store, files[-1]) else Path(name)
+    shown = {"prompts": prompts, "seed": seed, "adapter": files_hash(files)}
+    name = f"before-after-{fingerprint(shown)[:8]}.png"
+    beside = in_store(store, files[-1]) and files[-1].name != MODEL_FILE  # a whole model's folder stays as it is
+    sheet = out if out is not None else files[-1].with_name(name) if beside else Path(name)
     write_atomic(sheet, preview(janus, stacked, prompts, seed, blurred=blurred))
     paths = {"adapter": [*map(str, files)], "sheet": str(sheet)}
     console.print_result(

@@ -1,5 +1,6 @@
 """``ear suite``."""
 
+import hashlib
 import re
 import shlex
 from collections.abc import Sequence
@@ -96,7 +97,7 @@ class SuiteArguments:
             "model": self.model,
         }
         if self.model is not None:  # each model has folders of its own
-            named["name"] = re.sub(r"[^a-z0-9]+", "-", Path(self.model).name.casefold()).strip("-")
+            named["name"] = _folder_name(self.model)
         return read_spec(None, {key: value for key, value in named.items() if value})
 
     def selected_recipes(self) -> list[str] | None:
@@ -116,6 +117,18 @@ class SuiteArguments:
         options += [("--submit", each) for each in self.submit or []]
         options += [(name, str(folder)) for name, folder in (("--store", self.store), ("--out", self.out)) if folder]
         return shlex.join(["ear", "suite", *words, *(word for option in options for word in option)])
+
+
+def _folder_name(model: str) -> str:
+    """A suite's name from its model: "owner-name" of a Hub id; of a folder its last part, with a hash of its path."""
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        return _slug(model)
+    return _slug(f"{folder.name}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]}")
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.casefold()).strip("-")
 
 
 @grouped

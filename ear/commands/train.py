@@ -90,9 +90,9 @@ def train(
         console.silence()
     changed = recipes.find(recipe).with_options(parse_options(option or []))
     training_seeds = _training_seeds(seed, seeds)
-    if isinstance(changed, recipes.PromptRecipe) and (seed, seeds, preview_every, track) != (None,) * 4:
+    if isinstance(changed, recipes.PromptRecipe) and (seed, seeds, preview_every, track, weights) != (None,) * 5:
         raise SettingsError(
-            f"recipe {changed.name} trains nothing: leave out --seed, --seeds, --preview-every and --track"
+            f"recipe {changed.name} trains nothing: leave out --seed, --seeds, --preview-every, --track and --weights"
         )
     store, datasets = open_datasets(source)
     dataset = combine(datasets)

@@ -283,6 +283,8 @@ def test_several_seeds_are_several_adapters_and_equal_runs_write_equal_bytes(sto
     assert len(finished(store, "church")) == 2
     stacked = ear("generate", "--prompt", "a cat", "--adapter", str(first), "--adapter", str(second), store=store)
     assert "before | after" in stacked
+    ear("generate", "--prompt", "a cat", "--adapter", str(second), store=store)
+    assert len([*second.parent.glob("before-after-*.png")]) == 2  # of the stack, and of the second alone
 
 
 def test_adapters_are_compared_by_run_folder_or_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,6 +373,7 @@ def test_bad_input_is_one_line_and_exit_2(store: Store, words: list[str], messag
     [
         ("train --dataset ecgvf/church,ecgvf/church", "--dataset names 'church' twice"),
         ("train --recipe prompt-rewrite --track wandb", "prompt-rewrite trains nothing"),
+        ("train --recipe prompt-rewrite --weights x", "prompt-rewrite trains nothing"),
         ("eval --adapter nowhere.safetensors", "no adapter at nowhere.safetensors"),
         ("attack --kind prefix --adapter nowhere", "no adapter at nowhere"),
         ("memorisation --adapter nowhere", "no adapter at nowhere"),

@@ -55,6 +55,7 @@ def test_what_is_published_is_found_by_its_name(
     hub: Hub,
 ) -> None:
     run = trained(store, dataset, published, recipe)
+    run.finish({**run.facts, "versions": {"torch": "2.6.1"}})  # of the machine that trained
     evaluation = evaluate(store, published, dataset, [run.adapter], SMALL)
     commit = push(evaluation, REPO)
     repo = hub.repos[REPO]
@@ -68,6 +69,7 @@ def test_what_is_published_is_found_by_its_name(
     assert "church erased from" in page and "shows its surrogate" in page and f"hub:{REPO}" in page
     assert "turns church into a surrogate in its images" in page and "Openings of the test split so far: 0." in page
     assert str(evaluation.erasure.after.n) in page and dataset.fingerprint in page
+    assert '"versions": {\n    "torch": "2.6.1"\n  }' in page
     head = repo.at("main")
     assert head is not None
     assert decode(hub.data(head.files[SHEET])).ndim == 3
@@ -226,5 +228,5 @@ def test_bad_input_is_one_line(
 
 def test_names_that_others_chose_are_text_in_the_card() -> None:
     hostile = replace(evaluation(erased(2)), concept="a\n# b <c> ~~d~~", judge="e`<b>\nf_g")
-    page = card(hostile, {"recipe": {}}, REPO, [ADAPTER_FILE])
+    page = card(hostile, {"recipe": {}}, REPO, [ADAPTER_FILE], None)
     assert "# a \\# b &lt;c&gt; \\~\\~d\\~\\~ erased from" in page and "judged by `e <b> f_g`" in page

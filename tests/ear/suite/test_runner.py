@@ -129,6 +129,16 @@ def test_the_command_that_reproduces_the_table_names_its_folders(tmp_path: Path)
     assert SuiteArguments(concepts="church", out=Path("r")).command() == "ear suite --concepts church --out r"
 
 
+def test_each_model_of_options_has_folders_of_its_own(tmp_path: Path) -> None:
+    folders = [tmp_path / parent / "merged" for parent in "ab"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    models = ["janus-pro-1b", "mine/janus", "yours/janus", *map(str, folders)]
+    names = [SuiteArguments(concepts="church", model=model).spec().name for model in models]
+    assert names[:3] == ["janus-pro-1b", "mine-janus", "yours-janus"] and len(set(names)) == 5
+    assert all(name.startswith("merged-") for name in names[3:])
+
+
 def test_a_submission_to_a_declared_suite_is_measured_alone_beside_its_finished_cells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
