@@ -50,8 +50,9 @@ class ImageRows:
     """The rows of a Parquet ``file`` whose images can be labelled: before and after, with a surrogate and an image.
 
     Columns: ``id``, ``condition``, ``concept``, ``surrogate`` (text), ``seed`` (int64) and ``image`` (bytes of an image
-    file); ``judges`` if there is one. Others are not read. Raises ``DatasetError`` for a file without these columns or
-    without such rows.
+    file); ``judges`` and ``sample`` if there are any. Others are not read. If there is a ``sample``, only ``main``
+    counts: "after" is also the condition of images under attack. Raises ``DatasetError`` for a file without these
+    columns or without such rows.
     """
 
     def __init__(self, file: Path) -> None:
@@ -105,11 +106,14 @@ class ImageRows:
             raise DatasetError(f"{self.path}: the column 'image' holds {kind}: it needs the bytes of image files")
 
     def _read_rows(self) -> dict[int, Row]:
-        names = [name for name in _COLUMNS if name != "image"]
-        table = self._parquet.read(columns=names).select(names)
-        rows = table.cast(pa.schema([(name, _COLUMNS[name]) for name in names])).to_pylist()
+        columns = {name: kind for name, kind in _COLUMNS.items() if name != "image"}
+        if "sample" in self._parquet.schema_arrow.names:
+            columns["sample"] = pa.string()
+        table = self._parquet.read(columns=list(columns)).select(list(columns))
+        rows = enumerate(table.cast(pa.schema(list(columns.items()))).to_pylist())
+        main = {number: row for number, row in rows if row.pop("sample", "main") == "main"}
         shown = {first + index for first, images in self._batches() for index in _valid(images)}
-        found = {number: row for number, row in enumerate(rows) if number in shown and None not in row.values()}
+        found = {number: row for number, row in main.items() if number in shown and None not in row.values()}
         return {number: Row(**row) for number, row in found.items() if row["condition"] in CONDITIONS}
 
     def _rank(self, number: int, seed: int) -> int:

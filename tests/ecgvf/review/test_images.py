@@ -33,6 +33,16 @@ def test_images_before_and_after_are_labelled_and_no_others(tmp_path: Path, file
     assert [image.key.id for image in ImageRows(some).sample(None, 0, tmp_path)] == ["record-0"]
 
 
+def test_only_images_of_the_main_sample_are_labelled(tmp_path: Path) -> None:
+    samples = ["main", "attack", "sampling", "wording", "seeds", "threshold"]
+    rows = [outcome(number, "after") for number in range(len(samples))]
+    file = write_outcomes(tmp_path / "full.parquet", [*rows, outcome(0, "before"), outcome(1, "before")])
+    table = pq.read_table(file)
+    pq.write_table(table.append_column("sample", pa.array([*samples, "main", "attack"])), file)
+    images = ImageRows(file).sample(None, 0, tmp_path)
+    assert {(image.key.id, image.key.condition) for image in images} == {("record-0", "after"), ("record-0", "before")}
+
+
 def test_a_sample_has_as_many_images_of_each_condition(file: Path, tmp_path: Path) -> None:
     sample = ImageRows(file).sample(6, 0, tmp_path)
     assert sorted(conditions(sample)) == ["after"] * 3 + ["before"] * 3
