@@ -35,8 +35,16 @@ class Case:
 
     @property
     def margin(self) -> float:
-        """The difference between the target's and the surrogate's score, in [0, 1]: near 0, the judge is in doubt."""
-        return abs(self.score("target") - self.score("surrogate"))
+        """In [0, 1]: near 0, the judge is in doubt; 1 if it has no score of an image that decides.
+
+        Of a training pair, the difference between the target's and the surrogate's score; of other records, whose
+        target decides alone, twice the distance of its score from 0.5.
+        """
+        if self.judged.reason in ("render_failed", "judge_failed"):
+            return 1.0
+        if "surrogate" in self.pair.judged_roles():
+            return abs(self.score("target") - self.score("surrogate"))
+        return abs(2 * self.score("target") - 1)
 
 
 class Cases:

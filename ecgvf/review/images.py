@@ -1,7 +1,7 @@
 """The images to label: rows of a Parquet file of outcomes, sampled and shuffled by a seed."""
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,7 @@ _BATCH = 64
 class Row:
     """What a row says about its image."""
 
-    id: str
-    condition: str
-    seed: int
+    key: ImageKey
     concept: str
     surrogate: str
 
@@ -50,8 +48,9 @@ class ImageRows:
     """The rows of a Parquet ``file`` whose images can be labelled: before and after, with a surrogate and an image.
 
     Columns: ``id``, ``condition``, ``concept``, ``surrogate`` (text), ``seed`` (int64) and ``image`` (bytes of an image
-    file); ``judges`` if there is one. Others are not read. Raises ``DatasetError`` for a file without these columns or
-    without such rows.
+    file); ``judges`` and ``sample`` if there are any. Others are not read. If there is a ``sample``, only ``main``
+    counts: "after" is also the condition of images under attack. Raises ``DatasetError`` for a file without these
+    columns or without such rows.
     """
 
     def __init__(self, file: Path) -> None:
@@ -77,25 +76,19 @@ class ImageRows:
         that the file repeats counts once. Raises ``SettingsError`` if there are not enough, ``DatasetError`` for a
         damaged image.
         """
-        shuffled = sorted(self._rows, key=lambda number: self._rank(number, seed))
+        shuffled = sorted(self._rows, key=lambda number: _rank(self._rows[number].key, seed))
         chosen = set(shuffled if size is None else self._balanced(shuffled, size))
-        keys = {number: self._copy(number, file, folder) for number, file in self._images(chosen)}
-        blind = {}
-        for number in shuffled:
-            if number in chosen:
-                row, key = self._rows[number], keys[number]
-                blind[key] = BlindImage(key, row.concept, row.surrogate, folder / key.image)
-        return list(blind.values())
+        for number, file in self._images(chosen):
+            self._copy(self._rows[number].key, file, folder)
+        rows = [self._rows[number] for number in shuffled if number in chosen]
+        return [BlindImage(row.key, row.concept, row.surrogate, folder / row.key.image) for row in rows]
 
     def judged(self, keys: Collection[ImageKey]) -> dict[ImageKey, tuple[str, Any]]:
         """Image → (surrogate, ``judges``), for the ``keys`` in the file; ``judges`` is None without this column."""
-        named = {(key.id, key.condition, key.seed) for key in keys}
-        numbers = {number for number, row in self._rows.items() if (row.id, row.condition, row.seed) in named}
         judges: dict[int, Any] = {}
         if "judges" in self._parquet.schema_arrow.names:
             judges = dict(enumerate(self._parquet.read(columns=["judges"])["judges"].to_pylist()))
-        images = ((_key(self._rows[number], file), number) for number, file in self._images(numbers))
-        return {key: (self._rows[number].surrogate, judges.get(number)) for key, number in images if key in keys}
+        return {row.key: (row.surrogate, judges.get(number)) for number, row in self._rows.items() if row.key in keys}
 
     def _check_columns(self) -> None:
         schema = self._parquet.schema_arrow
@@ -105,19 +98,22 @@ class ImageRows:
             raise DatasetError(f"{self.path}: the column 'image' holds {kind}: it needs the bytes of image files")
 
     def _read_rows(self) -> dict[int, Row]:
-        names = [name for name in _COLUMNS if name != "image"]
-        table = self._parquet.read(columns=names).select(names)
-        rows = table.cast(pa.schema([(name, _COLUMNS[name]) for name in names])).to_pylist()
-        shown = {first + index for first, images in self._batches() for index in _valid(images)}
-        found = {number: row for number, row in enumerate(rows) if number in shown and None not in row.values()}
-        return {number: Row(**row) for number, row in found.items() if row["condition"] in CONDITIONS}
-
-    def _rank(self, number: int, seed: int) -> int:
-        row = self._rows[number]
-        return derive(seed, f"{row.id} {row.condition} {row.seed}", "label")
+        """Row number → row; of the rows that repeat an image, only the last."""
+        columns = {name: kind for name, kind in _COLUMNS.items() if name != "image"}
+        if "sample" in self._parquet.schema_arrow.names:
+            columns["sample"] = pa.string()
+        table = self._parquet.read(columns=list(columns)).select(list(columns))
+        rows = enumerate(table.cast(pa.schema(list(columns.items()))).to_pylist())
+        usable = {
+            number: row
+            for number, row in rows
+            if row.pop("sample", "main") == "main" and row["condition"] in CONDITIONS and None not in row.values()
+        }
+        numbers = {_key(usable[number], file): number for number, file in self._images(usable)}
+        return {n: Row(key, usable[n]["concept"], usable[n]["surrogate"]) for key, n in numbers.items()}
 
     def _balanced(self, shuffled: list[int], size: int) -> Iterator[int]:
-        by_condition = [[n for n in shuffled if self._rows[n].condition == condition] for condition in CONDITIONS]
+        by_condition = [[n for n in shuffled if self._rows[n].key.condition == condition] for condition in CONDITIONS]
         groups = [numbers for numbers in by_condition if numbers]
         for index, numbers in enumerate(groups):
             share = size // len(groups) + (index < size % len(groups))
@@ -129,34 +125,27 @@ class ImageRows:
                 )
             yield from numbers[:share]
 
-    def _copy(self, number: int, file: bytes, folder: Path) -> ImageKey:
-        row = self._rows[number]
+    def _copy(self, key: ImageKey, file: bytes, folder: Path) -> None:
         try:
             decode(file)
         except OSError as error:
-            raise DatasetError(f"{self.path}: the image of {row.id!r} is damaged: export it again") from error
-        key = _key(row, file)
+            raise DatasetError(f"{self.path}: the image of {key.id!r} is damaged: export it again") from error
         (folder / key.image).write_bytes(file)
-        return key
-
-    def _batches(self) -> Iterator[tuple[int, pa.Array]]:
-        """Slices of the image column, each with the number of its first row."""
-        first = 0
-        for batch in self._parquet.iter_batches(_BATCH, columns=["image"]):
-            yield first, batch.column(0)
-            first += len(batch)
 
     def _images(self, numbers: Collection[int]) -> Iterator[tuple[int, bytes]]:
-        """Row number and image file of the rows ``numbers``."""
-        for first, images in self._batches():
-            for index in _valid(images):
-                if first + index in numbers:
-                    yield first + index, images[index].as_py()
+        """Row number and image file of the rows ``numbers`` that have one."""
+        number = 0
+        for batch in self._parquet.iter_batches(_BATCH, columns=["image"]):
+            for image in batch.column(0):
+                if number in numbers and image.is_valid:
+                    yield number, image.as_py()
+                number += 1
 
 
-def _valid(images: pa.Array) -> list[int]:
-    return [index for index, valid in enumerate(images.is_valid().to_pylist()) if valid]
+def _key(row: Mapping[str, Any], file: bytes) -> ImageKey:
+    return ImageKey(row["id"], row["condition"], row["seed"], hashlib.sha256(file).hexdigest())
 
 
-def _key(row: Row, file: bytes) -> ImageKey:
-    return ImageKey(row.id, row.condition, row.seed, hashlib.sha256(file).hexdigest())
+def _rank(key: ImageKey, seed: int) -> tuple[int, str]:
+    # The images of several adapters differ in the file alone.
+    return derive(seed, f"{key.id} {key.condition} {key.seed}", "label"), key.image

@@ -62,13 +62,17 @@ def write_images(
     *,
     model: str = "janus-pro-1b",
     seed: int = 0,
+    split: Split = "train",
 ) -> StageSet:
-    """Finished pairs and images; ``images`` are the target's and the surrogate's, RGB uint8 [H, W, 3], per pair."""
+    """Finished pairs of ``split`` and images.
+
+    ``images`` are the target's and the surrogate's, RGB uint8 [H, W, 3], per pair.
+    """
     run = ConceptRun(store, concept)
     term, surrogate = concept.terms[0], concept.surrogates[0]
     pairs = [
         replace(
-            pair(f"a {term} by lake {number}", f"a {surrogate} by lake {number}"),
+            pair(f"a {term} by lake {number}", f"a {surrogate} by lake {number}", split=split),
             record_id=record_id(concept.name, f"a {term} by lake {number}", f"a {surrogate} by lake {number}"),
             concept=concept.name,
             kind=concept.kind,

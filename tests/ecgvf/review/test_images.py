@@ -33,6 +33,16 @@ def test_images_before_and_after_are_labelled_and_no_others(tmp_path: Path, file
     assert [image.key.id for image in ImageRows(some).sample(None, 0, tmp_path)] == ["record-0"]
 
 
+def test_only_images_of_the_main_sample_are_labelled(tmp_path: Path) -> None:
+    samples = ["main", "attack", "sampling", "wording", "seeds", "threshold"]
+    rows = [outcome(number, "after") for number in range(len(samples))]
+    file = write_outcomes(tmp_path / "full.parquet", [*rows, outcome(0, "before"), outcome(1, "before")])
+    table = pq.read_table(file)
+    pq.write_table(table.append_column("sample", pa.array([*samples, "main", "attack"])), file)
+    images = ImageRows(file).sample(None, 0, tmp_path)
+    assert {(image.key.id, image.key.condition) for image in images} == {("record-0", "after"), ("record-0", "before")}
+
+
 def test_a_sample_has_as_many_images_of_each_condition(file: Path, tmp_path: Path) -> None:
     sample = ImageRows(file).sample(6, 0, tmp_path)
     assert sorted(conditions(sample)) == ["after"] * 3 + ["before"] * 3
@@ -45,12 +55,16 @@ def test_a_larger_sample_contains_a_smaller_one(file: Path, tmp_path: Path) -> N
     assert [image for image in large if image in small] == small
 
 
-@given(st.permutations(outcomes(3)), st.integers(0, 3))
+# Two adapters have two images of one prompt and seed.
+_ROWS = [*outcomes(3), outcome(0, "after", image=outcome(9, "after")["image"])]
+
+
+@given(st.permutations(_ROWS), st.integers(0, 3))
 def test_the_order_of_the_file_does_not_matter(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], seed: int
 ) -> None:
     folder = tmp_path_factory.mktemp("outcomes")
-    files = write_outcomes(folder / "a.parquet", rows), write_outcomes(folder / "b.parquet", outcomes(3))
+    files = write_outcomes(folder / "a.parquet", rows), write_outcomes(folder / "b.parquet", _ROWS)
     first, second = (ImageRows(file).sample(4, seed, folder) for file in files)
     assert first == second
 
@@ -62,8 +76,12 @@ def test_the_seed_decides_the_order(file: Path, tmp_path: Path) -> None:
 
 
 def test_an_image_that_a_file_repeats_counts_once(tmp_path: Path) -> None:
-    file = write_outcomes(tmp_path / "twice.parquet", [outcome(0, "before")] * 2)
-    assert len(ImageRows(file).sample(None, 0, tmp_path)) == 1
+    rows = ImageRows(write_outcomes(tmp_path / "twice.parquet", outcomes(4) * 2))
+    assert len({image.key for image in rows.sample(None, 0, tmp_path)}) == 8
+    for size in (5, 8):
+        assert len(rows.sample(size, 0, tmp_path)) == size
+    with pytest.raises(SettingsError, match="at most 8"):
+        rows.sample(10, 0, tmp_path)
 
 
 def test_the_images_are_not_kept_in_memory(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
+from ecgvf import judge
 from ecgvf.core import concepts
 from ecgvf.core.concepts import Concept
-from ecgvf.core.records import Acceptance, PromptPair
+from ecgvf.core.records import Acceptance, PromptPair, Split
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES
 from ecgvf.core.store import Store
@@ -188,6 +190,30 @@ def test_cases_are_selected_by_decision_writer_reason_score_and_doubt(run: Conce
     assert ids(writer="gpt") == [absent, last] and ids(reason="concept_leaked") == [leaked]
     assert ids(least=0.5) == [first, leaked, last] and ids(most=0.5) == [absent]
     assert ids(order="doubtful") == [absent, leaked, first, last]
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        ("train", ["alike", "apart", "absent", "unreadable"]),  # by the difference of both scores
+        ("test", ["apart", "alike", "absent", "unreadable"]),  # by the target's score alone
+    ],
+)
+def test_the_most_doubtful_case_is_first_by_the_images_that_decide(split: Split, expected: list[str]) -> None:
+    shades = {"absent": (2, 250), "unreadable": (0, 0), "alike": (200, 190), "apart": (130, 40)}
+    run = ConceptRun(Store(), CHURCH)
+    images = [(np.full((8, 8, 3), a, np.uint8), np.full((8, 8, 3), b, np.uint8)) for a, b in shades.values()]
+    write_images(run.store, CHURCH, images, split=split)
+    filter_images(run, judge=judge(brightness, "brightness", "1"))
+    cases = Cases(run)
+    names = dict(zip(cases.by_id, shades, strict=True))
+    assert [names[case.pair.record_id] for case in cases.select({}, "ada", order="doubtful")] == expected
+
+
+def brightness(images: NDArray[np.uint8]) -> list[float]:
+    if not all(image.any() for image in images):
+        raise ValueError("a black image")
+    return [float(image.mean()) / 255 for image in images]
 
 
 def test_progress_counts_decided_and_overruled_records(run: ConceptRun) -> None:
