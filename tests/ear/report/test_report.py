@@ -669,7 +669,7 @@ def test_attacks_stand_beside_their_controls(tmp_path: Path) -> None:
         "the prompt is the attack",
     ):
         assert text in page
-    assert "no oracle was named" not in page and "church under attack;" not in page
+    assert not [each for each in robustness(results).missing if "attack" in each]
     tables = robustness(with_attachments(results, tmp_path)).tables
     controls = ("original", "erased", "under attack", "oracle", "above oracle", "another concept unknown to the oracle")
     assert [tuple(table.columns[-7:]) for table in tables] == [(*controls, "n")] * 2
