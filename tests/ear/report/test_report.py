@@ -604,6 +604,17 @@ def test_every_measurement_beside_the_shipped_benchmark_names_its_command(monkey
     assert len(commands) > 9 and [str(file) for file, command in commands.items() if not command] == []
 
 
+def test_the_image_of_the_clusters_is_the_copy_beside_its_table(tmp_path: Path) -> None:
+    results = with_attachments(finished(tmp_path), tmp_path)
+    copy = tmp_path / "copy" / "memorisation.json"
+    copy.parent.mkdir()
+    shutil.copy(tmp_path / "memorisation.json", copy)  # it still names the first image
+    copied = replace(results, attachments=Attachments(memorisation=(copy,)))
+    assert [content["sheet"] for content in copied.memorisation()] == [str(tmp_path / "clusters.png")]
+    shutil.copy(tmp_path / "clusters.png", copy.parent)
+    assert [content["sheet"] for content in copied.memorisation()] == [str(copy.parent / "clusters.png")]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [
