@@ -37,12 +37,15 @@
   };
 
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("change", () => {
-    const unsafe = form.elements.unsafe;
-    document.body.classList.toggle("show-unsafe", Boolean(unsafe && unsafe.checked));
-    shown = STEP;
-    update();
+  form.elements.unsafe?.addEventListener("change", (event) => {
+    document.body.classList.toggle("show-unsafe", event.target.checked);
   });
+  for (const select of form.querySelectorAll("select")) {
+    select.addEventListener("change", () => {
+      shown = STEP;
+      update();
+    });
+  }
   more.addEventListener("click", () => {
     const first = matching()[shown];
     shown += STEP;

@@ -1143,7 +1143,9 @@ def test_unsafe_images_are_blurred_until_asked(chromium: Browser, tmp_path: Path
         page.locator(".unsafe .pair").first.click()
         assert page.evaluate(blur.format("dialog img")) == "blur(40px)"  # as strong as on the smaller image
         page.keyboard.press("Escape")
+        page.locator("#more").click()
         page.get_by_label("show unsafe images").check()
+        assert page.locator(".card:visible").count() == 24
         assert page.evaluate(blur.format(".card.unsafe img")) == page.evaluate(blur.format("dialog img")) == "none"
 
 
