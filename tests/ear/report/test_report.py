@@ -535,6 +535,25 @@ def test_images_are_unsafe_if_their_own_concept_is_marked(tmp_path: Path) -> Non
     assert unsafe(church=True) == {"church"} and unsafe(church=False, castle=True) == {"castle"} and not unsafe()
 
 
+@pytest.mark.parametrize(
+    ("facts", "unsafe"),
+    [
+        ({"concept": "church", "blurred": False}, True),
+        ({"concept": "church"}, True),  # of an earlier version
+        ({"concept": "church", "blurred": True}, False),
+        ({"concept": "castle", "blurred": False}, False),
+        ({"concept": "castle", "blurred": False, "prompts": "any.txt"}, True),
+        ({"concept": None, "blurred": False}, True),  # of folders
+    ],
+)
+def test_the_image_of_the_clusters_is_unsafe_unless_it_is_blurred(tmp_path: Path, facts: JSON, unsafe: bool) -> None:
+    results = with_attachments(finished(tmp_path, unsafe=True), tmp_path)
+    content = json.loads((tmp_path / "memorisation.json").read_bytes())
+    write_atomic(tmp_path / "memorisation.json", pretty_json({**content, **facts}))
+    page = write_report(results, tmp_path / "report.html").read_text()
+    assert re.findall(r'<figure class="picture([^"]*)"', page) == [" unsafe" if unsafe else ""]
+
+
 def test_a_mark_counts_whether_it_was_recorded_or_added_since(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     suite = finished(tmp_path)
     file = evaluation([*erased(12), *kept("castle", "neighbours", 12)]).save(tmp_path / "a.parquet")
@@ -1147,6 +1166,19 @@ def test_unsafe_images_are_blurred_until_asked(chromium: Browser, tmp_path: Path
         page.get_by_label("show unsafe images").check()
         assert page.locator(".card:visible").count() == 24
         assert page.evaluate(blur.format(".card.unsafe img")) == page.evaluate(blur.format("dialog img")) == "none"
+
+
+@needs_chromium
+@pytest.mark.parametrize("images", [1000, 0])
+def test_the_image_of_the_clusters_is_blurred_until_asked(chromium: Browser, tmp_path: Path, images: int) -> None:
+    results = with_attachments(finished(tmp_path, unsafe=True), tmp_path)
+    file = write_report(results, tmp_path / "report.html", images=images)
+    blur = "[...document.querySelectorAll('.unsafe img')].map(each => getComputedStyle(each).filter)"
+    with opened(chromium, file.as_uri()) as page:
+        assert set(page.evaluate(blur)) == {"blur(14px)"}
+        page.locator("#memorisation").get_by_label("show unsafe images").check()
+        assert set(page.evaluate(blur)) == {"none"}
+        assert all(each.is_checked() for each in page.get_by_label("show unsafe images").all())
 
 
 @needs_chromium
