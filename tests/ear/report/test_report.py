@@ -40,15 +40,21 @@ from ear.report.sections import headline
 from ear.suite import Suite, write_known_results
 from ear.suite.last_results import last_results, remember
 from ear.suite.spec import Attachments
+from ecgvf import Run
 from ecgvf.core.errors import DatasetError, StoreCorrupt, StoreError
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON, pretty_json, write_atomic
 from ecgvf.core.paths import data_dir
 from ecgvf.core.records import to_table
+from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS
+from ecgvf.core.store import Store
+from ecgvf.filter import filter_images
 from ecgvf.publish.push_results import FACTS, FILE
 from tests.browser import launched, needs_chromium, opened
+from tests.ear.conftest import AgreeingJudge
 from tests.ear.evaluation.small_outcomes import both, erased, evaluation, kept
 from tests.ear.suite.small_suite import attacked, cell_result, keep, small_suite
+from tests.ecgvf.small_run import church_pairs, write_pairs
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 TO_LMS = [[0.41222, 0.53633, 0.05145], [0.21190, 0.68070, 0.10740], [0.08830, 0.28172, 0.62998]]
@@ -907,6 +913,31 @@ def test_an_evaluation_is_repeated_by_the_command_that_made_it(tmp_path: Path) -
     evaluation(outcomes).save(file)  # measured in Python
     results = EvaluationResults.open(file)
     assert results.commands == [f"ear report '{file}'"] and "Dataset: a1" in results.provenance
+
+
+def test_the_facts_about_a_dataset_are_of_the_one_that_was_measured(store: Store, tmp_path: Path) -> None:
+    def opened_on(dataset: str) -> EvaluationResults:
+        found = evaluation([*erased(12), *kept("castle", "neighbours", 12)])
+        file = replace(found, origin=found.origin | {"dataset": dataset}).save(tmp_path / f"{dataset}.parquet")
+        return EvaluationResults.open(file, store.root)
+
+    run = Run.load("church", store)
+    acceptance = run.current(ACCEPTANCE)
+    sets = [*(acceptance.source(stage).fingerprint for stage in (PAIRS, IMAGES, VERDICTS)), acceptance.fingerprint]
+    judge = AgreeingJudge((False, False, *[True, False] * 4, True, True))
+    judge.weights_hash = "1"
+    filter_images(run, judge=judge)
+    write_pairs(store, church_pairs(30, 2))
+    assert not {run.current(stage).fingerprint for stage in (PAIRS, VERDICTS, ACCEPTANCE)} & set(sets)
+    facts = opened_on(acceptance.fingerprint).datasets["church"]
+    assert [each["set"] for each in facts["stages"]] == sets
+    assert [(each["written"], each["accepted"]) for each in facts["writers"]] == [(7, 7)]
+    elsewhere = opened_on("0" * 12)  # as of the Hub
+    page = write_report(elsewhere, tmp_path / "report.html").read_text()
+    assert "cost of the dataset of church (this dataset is not in the store)" in page
+    assert not elsewhere.unsafe("church")
+    store.remember(store.concept("church").model_copy(update={"unsafe": True}))
+    assert elsewhere.unsafe("church")
 
 
 def test_a_store_on_object_storage_has_no_images_for_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
