@@ -1,7 +1,6 @@
 """``ear ablate``."""
 
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,6 +83,7 @@ def ablate(
     from ear.ablation import Ablation, all_variants, base_name, check_minutes
     from ear.ablation import ablate as run_ablation
     from ear.evaluation import check_settings
+    from ecgvf.publish.redaction import public_command
 
     limit = math.inf if minutes is None else minutes
     check_minutes(limit)
@@ -100,7 +100,7 @@ def ablate(
     model = load_model(source, dataset)
     given = replace(source, dataset=source.dataset or f"ecgvf/{dataset.concept.name}")
     command = ["ear", "ablate", *words(given, varied, measuring), *(["--out", str(out)] if out is not None else [])]
-    ablation = Ablation(store, model, dataset, base, settings, training_seeds, folder, shlex.join(command))
+    ablation = Ablation(store, model, dataset, base, settings, training_seeds, folder, public_command(command))
     rows = run_ablation(ablation, factors, limit).to_pylist()
     console.print_result(
         {"concept": dataset.concept.name, "base": name, "out": str(folder), "rows": rows},

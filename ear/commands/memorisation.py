@@ -113,7 +113,8 @@ def memorisation(
         images = _of_adapter(source, store, dataset, files, asked, rendering.prompts)
     analysis = analyse(images.groups, encoder, name, distance=bounds.distance, similarity=bounds.similarity)
     title = f"Near duplicates of different prompts{' (nano)' if images.on_nano else ''}"
-    file = write_sheet(analysis, page.sheet or images.sheet, title=title, blurred=images.unsafe and not page.clear)
+    blurred = images.unsafe and not page.clear
+    file = write_sheet(analysis, page.sheet or images.sheet, title=title, blurred=blurred)
     content = {
         "command": public_command([*command, *words(rendering, bounds, page)]),
         "nano": images.on_nano,
@@ -121,6 +122,7 @@ def memorisation(
         **images.facts,
         **analysis.json(),
         "sheet": str(file),
+        "blurred": blurred,
     }
     write_atomic(file.with_suffix(".json"), pretty_json(content))  # for `ear report`
     console.print_result(content, table(analysis, title=title), f"Clusters: {console.escape(str(file))}")

@@ -52,6 +52,10 @@ class Memorisation(_Part):
     """What `ear memorisation` writes."""
 
     sheet: str | None = None
+    blurred: bool = False
+    """Earlier versions did not write it."""
+    concept: str | None = None
+    prompts: str | None = None
     findings: list[_Finding]
 
 

@@ -54,7 +54,7 @@ def _unknown_datasets(results: Results) -> list[str]:
     what = f"yield, reasons for rejection and cost of the dataset of {', '.join(unknown)}"
     file = results.source / DATASETS
     if results.source.is_file():
-        return [f"{what} (the dataset is not in the store)"]
+        return [f"{what} (this dataset is not in the store)"]
     if not file.is_file():
         return [f"{what} ({file} does not exist: `ear suite` writes it on the machine that has the datasets)"]
     return [f"{what} ({file} does not have it)"]

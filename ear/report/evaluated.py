@@ -16,6 +16,7 @@ from ear.suite.spec import Attachments
 from ear.suite.suite import CellResult
 from ear.suite.table import dataset_facts
 from ecgvf import Run
+from ecgvf.core.errors import StageMissing
 from ecgvf.core.files import JSON, require_local
 from ecgvf.core.store import Store
 
@@ -58,7 +59,9 @@ class EvaluationResults(Results):
 
     def unsafe(self, concept: str, *, unknown: bool = True) -> bool:
         erased = concept == self.evaluation.concept
-        return (erased and self.evaluation.unsafe) or super().unsafe(concept, unknown=unknown and not erased)
+        # A mark in the store counts, whichever dataset was measured.
+        marked = concept in self.store.concepts() and self.store.concept(concept).unsafe
+        return marked or (erased and self.evaluation.unsafe) or super().unsafe(concept, unknown=unknown and not erased)
 
     def cell(self, concept: str, method: str) -> CellOutcomes:
         found = self.evaluation
@@ -88,7 +91,13 @@ def _rows(found: Evaluation) -> list[JSON]:
 
 
 def _dataset(found: Evaluation, store: Store) -> JSON:
-    return {found.concept: dataset_facts(Run.load(found.concept, store))} if found.concept in store.concepts() else {}
+    """What the measured dataset was made of; empty if the store does not have it, but maybe another of the concept."""
+    if found.concept not in store.concepts():
+        return {}
+    try:
+        return {found.concept: dataset_facts(Run.load(found.concept, store), found.origin["dataset"])}
+    except StageMissing:
+        return {}
 
 
 def _commands(found: Evaluation, file: Path, store: Path | None) -> list[str]:

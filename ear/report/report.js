@@ -10,6 +10,14 @@
     for (const each of unfolded) each.open = false;
   });
 
+  const unsafe = [...document.querySelectorAll("input[name=unsafe]")];
+  for (const box of unsafe) {
+    box.addEventListener("change", () => {
+      document.body.classList.toggle("show-unsafe", box.checked);
+      for (const each of unsafe) each.checked = box.checked;
+    });
+  }
+
   const cards = [...document.querySelectorAll(".card")];
   const form = document.getElementById("filters");
   if (!form) return;
@@ -37,12 +45,12 @@
   };
 
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("change", () => {
-    const unsafe = form.elements.unsafe;
-    document.body.classList.toggle("show-unsafe", Boolean(unsafe && unsafe.checked));
-    shown = STEP;
-    update();
-  });
+  for (const select of form.querySelectorAll("select")) {
+    select.addEventListener("change", () => {
+      shown = STEP;
+      update();
+    });
+  }
   more.addEventListener("click", () => {
     const first = matching()[shown];
     shown += STEP;

@@ -132,7 +132,8 @@ class Results(ABC):
             if file.is_file():
                 content = _read(file, Memorisation)
                 sheet = Path(content.get("sheet") or file.with_suffix(".png"))
-                found.append(content | {"sheet": str(sheet if sheet.is_file() else file.with_name(sheet.name))})
+                beside = file.with_name(sheet.name)  # of a copied file, its own copy
+                found.append(content | {"sheet": str(sheet if sheet.is_file() and not beside.is_file() else beside)})
         return found
 
     def trials(self) -> JSON | None:

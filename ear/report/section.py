@@ -29,6 +29,8 @@ class Picture:
     title: str
     uri: str
     """A data URI."""
+    unsafe: bool
+    """Whether the page blurs it."""
 
 
 @dataclass(frozen=True, slots=True)

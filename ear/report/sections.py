@@ -157,6 +157,7 @@ def _understanding(results: Results) -> Section:
 def _memorisation(results: Results) -> Section:
     found = results.memorisation()
     sheets = [Path(content["sheet"]) for content in found]
+    title = "The largest clusters: each row is one, of images of different prompts"
     missing = unread(results, "memorisation")
     missing += [f"the image of the clusters, {sheet}" for sheet in sheets if not sheet.is_file()]
     return Section(
@@ -168,8 +169,8 @@ def _memorisation(results: Results) -> Section:
         "prompts have similar images.",
         tables=[_clusters(content, file.name) for content, file in zip(found, sheets, strict=True)],
         pictures=[
-            Picture("The largest clusters: each row is one, of images of different prompts", sheet_uri(sheet))
-            for sheet in sheets
+            Picture(title, sheet_uri(sheet), unsafe=_shows_unsafe(results, content))
+            for content, sheet in zip(found, sheets, strict=True)
             if sheet.is_file()
         ],
         missing=missing if found or missing else ["clusters of nearly equal images (`ear memorisation`)"],
@@ -204,6 +205,12 @@ def _clusters(content: JSON, sheet: str) -> Table:
         rows.append([found["images"], token, found["method"], share, count, str(len(found["clusters"])), example])
     columns = ("images", STARTOFTEXT, "compared by", "share in clusters", "n", "clusters", "the largest")
     return Table(f"Nearly equal images of different prompts: {_whose(content, sheet)}", columns, rows)
+
+
+def _shows_unsafe(results: Results, content: JSON) -> bool:
+    """Whether a sheet shows unsafe images, or images of prompts that may ask for anything, as they are."""
+    anything = content.get("concept") is None or content.get("prompts") is not None
+    return not content.get("blurred") and (anything or results.unsafe(content["concept"]))
 
 
 def _whose(content: JSON, sheet: str) -> str:

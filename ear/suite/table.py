@@ -235,19 +235,28 @@ def _datasets(suite: Suite) -> JSON:
     return {concept: dataset_facts(run) for concept, run in runs.items() if run.concept.name in run.store.concepts()}
 
 
-def dataset_facts(run: ConceptRun) -> JSON:
-    """What a dataset was made of: its sets, what was paid, and the yield of each writer (null until it is accepted)."""
+def dataset_facts(run: ConceptRun, set_id: str | None = None) -> JSON:
+    """What a dataset was made of: its sets, what was paid, and the yield of each writer (null until it is accepted).
+
+    ``set_id`` is its acceptance set's fingerprint; None: the current one's. Raises ``StageMissing`` for a set that the
+    store does not have.
+    """
     from ecgvf.publish.finished_run import open_finished_run
     from ecgvf.status import ledger_summary, stage_summaries
 
     ledger = ledger_summary(run)
     try:
-        writers = open_finished_run(run).facts()["writers"]
+        finished = open_finished_run(run, set_id).facts()
     except (StageMissing, DatasetError):
-        writers = None
+        if set_id is not None:
+            raise
+        finished = None
+    summaries = stage_summaries(run)
+    current = [summary["set"] for summary in summaries if summary["current"]]
+    sets = current if finished is None else finished["sets"].values()
     return {
         "unsafe": run.concept.unsafe,
-        "stages": [summary for summary in stage_summaries(run) if summary["current"]],
+        "stages": [summary for summary in summaries if summary["set"] in sets],
         "paid": None if ledger is None else {key: ledger[key] for key in ("answered", "dollars", "possibly")},
-        "writers": writers,
+        "writers": None if finished is None else finished["writers"],
     }

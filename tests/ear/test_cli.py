@@ -259,7 +259,7 @@ def test_ablate_writes_a_table_and_a_plot_per_factor(store: Store) -> None:
     assert {file.name for file in folder.iterdir()} >= {"ablation.csv", "ablation.parquet", "order.svg", "modules.svg"}
     content = json.loads(ear(*words, "--over", "order", "--json", store=store))
     assert {row["level"] for row in content["rows"]} == {"dataset", "shuffled"}
-    again = f"ear ablate --dataset ecgvf/church --store {store.root} --over order --recipe paper"
+    again = f"ear ablate --dataset ecgvf/church --store {store.root.name} --over order --recipe paper"
     command = pq.read_schema(folder / "ablation.parquet").metadata[b"command"].decode()
     assert command == f"{again} --prompts-per-concept 1 --family building"
     # Another base has a table of its own.

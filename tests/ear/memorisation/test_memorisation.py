@@ -124,10 +124,11 @@ def test_clip_compares_images_on_the_device_that_is_named(folder: Path, monkeypa
 
 
 def test_images_of_a_folder_are_blurred_unless_told_otherwise(folder: Path, tmp_path: Path) -> None:
-    run(str(folder))
+    usual = json.loads(run(str(folder), "--json"))
     blurred = decode((folder / "memorisation.png").read_bytes()).astype(int)
     bare = json.loads(run(str(folder), "--clear", "--sheet", str(tmp_path / "clear.png"), "--json"))
     assert bare["command"] == "ear memorisation images --sheet clear.png --clear"
+    assert (usual["blurred"], bare["blurred"]) == (True, False)
     clear = decode((tmp_path / "clear.png").read_bytes()).astype(int)
     left = TEXT_WIDTH + 2 * GAP
     first = slice(2 * HEADER, 2 * HEADER + SIDE), slice(left, left + SIDE)

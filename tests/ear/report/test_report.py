@@ -40,15 +40,21 @@ from ear.report.sections import headline
 from ear.suite import Suite, write_known_results
 from ear.suite.last_results import last_results, remember
 from ear.suite.spec import Attachments
+from ecgvf import Run
 from ecgvf.core.errors import DatasetError, StoreCorrupt, StoreError
 from ecgvf.core.figures import Figure
 from ecgvf.core.files import JSON, pretty_json, write_atomic
 from ecgvf.core.paths import data_dir
 from ecgvf.core.records import to_table
+from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS
+from ecgvf.core.store import Store
+from ecgvf.filter import filter_images
 from ecgvf.publish.push_results import FACTS, FILE
 from tests.browser import launched, needs_chromium, opened
+from tests.ear.conftest import AgreeingJudge
 from tests.ear.evaluation.small_outcomes import both, erased, evaluation, kept
 from tests.ear.suite.small_suite import attacked, cell_result, keep, small_suite
+from tests.ecgvf.small_run import church_pairs, write_pairs
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 TO_LMS = [[0.41222, 0.53633, 0.05145], [0.21190, 0.68070, 0.10740], [0.08830, 0.28172, 0.62998]]
@@ -535,6 +541,25 @@ def test_images_are_unsafe_if_their_own_concept_is_marked(tmp_path: Path) -> Non
     assert unsafe(church=True) == {"church"} and unsafe(church=False, castle=True) == {"castle"} and not unsafe()
 
 
+@pytest.mark.parametrize(
+    ("facts", "unsafe"),
+    [
+        ({"concept": "church", "blurred": False}, True),
+        ({"concept": "church"}, True),  # of an earlier version
+        ({"concept": "church", "blurred": True}, False),
+        ({"concept": "castle", "blurred": False}, False),
+        ({"concept": "castle", "blurred": False, "prompts": "any.txt"}, True),
+        ({"concept": None, "blurred": False}, True),  # of folders
+    ],
+)
+def test_the_image_of_the_clusters_is_unsafe_unless_it_is_blurred(tmp_path: Path, facts: JSON, unsafe: bool) -> None:
+    results = with_attachments(finished(tmp_path, unsafe=True), tmp_path)
+    content = json.loads((tmp_path / "memorisation.json").read_bytes())
+    write_atomic(tmp_path / "memorisation.json", pretty_json({**content, **facts}))
+    page = write_report(results, tmp_path / "report.html").read_text()
+    assert re.findall(r'<figure class="picture([^"]*)"', page) == [" unsafe" if unsafe else ""]
+
+
 def test_a_mark_counts_whether_it_was_recorded_or_added_since(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     suite = finished(tmp_path)
     file = evaluation([*erased(12), *kept("castle", "neighbours", 12)]).save(tmp_path / "a.parquet")
@@ -604,6 +629,17 @@ def test_every_measurement_beside_the_shipped_benchmark_names_its_command(monkey
     assert len(commands) > 9 and [str(file) for file, command in commands.items() if not command] == []
 
 
+def test_the_image_of_the_clusters_is_the_copy_beside_its_table(tmp_path: Path) -> None:
+    results = with_attachments(finished(tmp_path), tmp_path)
+    copy = tmp_path / "copy" / "memorisation.json"
+    copy.parent.mkdir()
+    shutil.copy(tmp_path / "memorisation.json", copy)  # it still names the first image
+    copied = replace(results, attachments=Attachments(memorisation=(copy,)))
+    assert [content["sheet"] for content in copied.memorisation()] == [str(tmp_path / "clusters.png")]
+    shutil.copy(tmp_path / "clusters.png", copy.parent)
+    assert [content["sheet"] for content in copied.memorisation()] == [str(copy.parent / "clusters.png")]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [
@@ -669,7 +705,7 @@ def test_attacks_stand_beside_their_controls(tmp_path: Path) -> None:
         "the prompt is the attack",
     ):
         assert text in page
-    assert "no oracle was named" not in page and "church under attack;" not in page
+    assert not [each for each in robustness(results).missing if "attack" in each]
     tables = robustness(with_attachments(results, tmp_path)).tables
     controls = ("original", "erased", "under attack", "oracle", "above oracle", "another concept unknown to the oracle")
     assert [tuple(table.columns[-7:]) for table in tables] == [(*controls, "n")] * 2
@@ -877,6 +913,31 @@ def test_an_evaluation_is_repeated_by_the_command_that_made_it(tmp_path: Path) -
     evaluation(outcomes).save(file)  # measured in Python
     results = EvaluationResults.open(file)
     assert results.commands == [f"ear report '{file}'"] and "Dataset: a1" in results.provenance
+
+
+def test_the_facts_about_a_dataset_are_of_the_one_that_was_measured(store: Store, tmp_path: Path) -> None:
+    def opened_on(dataset: str) -> EvaluationResults:
+        found = evaluation([*erased(12), *kept("castle", "neighbours", 12)])
+        file = replace(found, origin=found.origin | {"dataset": dataset}).save(tmp_path / f"{dataset}.parquet")
+        return EvaluationResults.open(file, store.root)
+
+    run = Run.load("church", store)
+    acceptance = run.current(ACCEPTANCE)
+    sets = [*(acceptance.source(stage).fingerprint for stage in (PAIRS, IMAGES, VERDICTS)), acceptance.fingerprint]
+    judge = AgreeingJudge((False, False, *[True, False] * 4, True, True))
+    judge.weights_hash = "1"
+    filter_images(run, judge=judge)
+    write_pairs(store, church_pairs(30, 2))
+    assert not {run.current(stage).fingerprint for stage in (PAIRS, VERDICTS, ACCEPTANCE)} & set(sets)
+    facts = opened_on(acceptance.fingerprint).datasets["church"]
+    assert [each["set"] for each in facts["stages"]] == sets
+    assert [(each["written"], each["accepted"]) for each in facts["writers"]] == [(7, 7)]
+    elsewhere = opened_on("0" * 12)  # as of the Hub
+    page = write_report(elsewhere, tmp_path / "report.html").read_text()
+    assert "cost of the dataset of church (this dataset is not in the store)" in page
+    assert not elsewhere.unsafe("church")
+    store.remember(store.concept("church").model_copy(update={"unsafe": True}))
+    assert elsewhere.unsafe("church")
 
 
 def test_a_store_on_object_storage_has_no_images_for_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1132,8 +1193,23 @@ def test_unsafe_images_are_blurred_until_asked(chromium: Browser, tmp_path: Path
         page.locator(".unsafe .pair").first.click()
         assert page.evaluate(blur.format("dialog img")) == "blur(40px)"  # as strong as on the smaller image
         page.keyboard.press("Escape")
+        page.locator("#more").click()
         page.get_by_label("show unsafe images").check()
+        assert page.locator(".card:visible").count() == 24
         assert page.evaluate(blur.format(".card.unsafe img")) == page.evaluate(blur.format("dialog img")) == "none"
+
+
+@needs_chromium
+@pytest.mark.parametrize("images", [1000, 0])
+def test_the_image_of_the_clusters_is_blurred_until_asked(chromium: Browser, tmp_path: Path, images: int) -> None:
+    results = with_attachments(finished(tmp_path, unsafe=True), tmp_path)
+    file = write_report(results, tmp_path / "report.html", images=images)
+    blur = "[...document.querySelectorAll('.unsafe img')].map(each => getComputedStyle(each).filter)"
+    with opened(chromium, file.as_uri()) as page:
+        assert set(page.evaluate(blur)) == {"blur(14px)"}
+        page.locator("#memorisation").get_by_label("show unsafe images").check()
+        assert set(page.evaluate(blur)) == {"none"}
+        assert all(each.is_checked() for each in page.get_by_label("show unsafe images").all())
 
 
 @needs_chromium
