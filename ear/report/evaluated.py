@@ -16,7 +16,7 @@ from ear.suite.spec import Attachments
 from ear.suite.suite import CellResult
 from ear.suite.table import dataset_facts
 from ecgvf import Run
-from ecgvf.core.errors import StageMissing
+from ecgvf.core.errors import DatasetError, StageMissing
 from ecgvf.core.files import JSON, require_local
 from ecgvf.core.store import Store
 
@@ -96,7 +96,7 @@ def _dataset(found: Evaluation, store: Store) -> JSON:
         return {}
     try:
         return {found.concept: dataset_facts(Run.load(found.concept, store), found.origin["dataset"])}
-    except StageMissing:
+    except (StageMissing, DatasetError):
         return {}
 
 
