@@ -3,7 +3,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help dataset quickstart test lint docs faults render-checks engine-checks report-check benchmark benchmark-full train-speed eval-speed quickstart-check several ablations ablations-paper ablations-half-rate ablations-van-gogh ablations-filtering ablations-on-policy ablations-unrehearsed nano-check clean
+.PHONY: help dataset quickstart test lint docs faults render-checks engine-checks report-check benchmark benchmark-wordings benchmark-full train-speed eval-speed quickstart-check several ablations ablations-paper ablations-half-rate ablations-van-gogh ablations-filtering ablations-on-policy ablations-unrehearsed ablations-seeds nano-check clean
 
 help:
 	@echo "make quickstart   the whole job on Janus-nano, from a concept to an erased model one can look at"
@@ -15,12 +15,13 @@ help:
 	@echo "make engine-checks  a driver's memory for a million records, and COCO-30k counted (an hour)"
 	@echo "make report-check  a report of 1,000 images: its size, and how fast it answers in Chromium (some minutes)"
 	@echo "make benchmark    four concepts, five recipes, up to five seeds each (resumable, days on two cores)"
+	@echo "make benchmark-wordings  what is left in each class of wordings, at least 80 prompts each (resumable, an hour of a core)"
 	@echo "make benchmark-full  what each recipe can reach: 8 trials of each (resumable; begins no trial after 40 minutes)"
 	@echo "make train-speed  the released loop against teacher forcing, and what each recipe needs at full size (ten minutes)"
 	@echo "make eval-speed   how long ear eval takes on Janus-nano (ten minutes)"
 	@echo "make quickstart-check  whether the quickstart's shorter training meets the recipe's goals (resumable, an hour)"
 	@echo "make several      church and cat in one adapter against two that are stacked (resumable, about 75 minutes on one thread)"
-	@echo "make ablations    the paper's ablations and ours: six targets ablations-*, each of under an hour (resumable)"
+	@echo "make ablations    the paper's ablations and ours: seven targets ablations-*, each of under an hour (resumable)"
 	@echo "make nano-check   whether the Janus-nano that ships meets its goals (extra nano; about five minutes)"
 	@echo "make dataset      the dataset that ships: data/datasets/church, by nano"
 	@echo "make clean        remove .venv, the site and caches; runs in ecgvf-store and build stay"
@@ -81,6 +82,9 @@ report-check: .venv/installed
 benchmark: .venv/installed
 	$(BIN)/ear suite benchmarks/nano.yaml
 
+benchmark-wordings: .venv/installed
+	$(BIN)/ear suite benchmarks/nano-wordings.yaml
+
 benchmark-full: .venv/installed
 	$(BIN)/python -m benchmarks.frontier --minutes 40
 
@@ -100,7 +104,7 @@ several: .venv/installed
 ABLATIONS := build/ablations
 ABLATE = OMP_NUM_THREADS=1 $(BIN)/ear ablate --store $(ABLATIONS) --prompts-per-other 8 --minutes 30
 
-ablations: ablations-paper ablations-half-rate ablations-van-gogh ablations-filtering ablations-on-policy ablations-unrehearsed
+ablations: ablations-paper ablations-half-rate ablations-van-gogh ablations-filtering ablations-on-policy ablations-unrehearsed ablations-seeds
 
 ablations-paper: .venv/installed
 	$(ABLATE) --dataset ecgvf/church --recipe paper --out docs/ablations/paper \
@@ -130,6 +134,10 @@ ablations-on-policy: .venv/installed
 ablations-unrehearsed: .venv/installed
 	$(ABLATE) --dataset ecgvf/church --recipe on-policy --option retention=0 --out docs/ablations/on-policy-unrehearsed \
 	  --over trajectory,loss,guidance,adapter
+
+ablations-seeds: .venv/installed
+	$(ABLATE) --dataset ecgvf/church --recipe on-policy --seeds 0,1,2 --out docs/ablations/on-policy-seeds \
+	  --over retained-concepts,retention
 
 nano-check: .venv/installed
 	$(BIN)/python -m tools.nano check

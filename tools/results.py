@@ -1,6 +1,6 @@
-"""Renew what README.md and docs/results.md show of docs/benchmark.json: the leaderboard, its openings, its seeds.
+"""Renew what README.md and docs/results.md show of docs/benchmark.json and docs/benchmark-wordings.json.
 
-    python -m tools.results        # after make benchmark
+    python -m tools.results        # after make benchmark or make benchmark-wordings
 
 The text around the tables stays: read it again. Tests compare the tables.
 """
@@ -13,8 +13,9 @@ import typer
 from tabulate import tabulate
 
 from ear.evaluation.figures import GROUPS
-from ear.suite.leaderboard import leaderboard_table, openings_sentence, text
+from ear.suite.leaderboard import REFERENCES, leaderboard_table, openings_sentence, text
 from ecgvf.core.files import JSON
+from ecgvf.core.records import WORDINGS
 
 README, RESULTS = Path("README.md"), Path("docs/results.md")
 SEED_COLUMNS = {
@@ -27,6 +28,8 @@ SEED_COLUMNS = {
 """Figure (of the retained concepts with their group) → its column in the table of seeds."""
 LOSSES = 3
 """How many of the retained concepts that lose most are listed for each erased concept."""
+SHOWN = ("concept_present", "shows_surrogate")
+"""The figures of each class of wordings."""
 
 
 def main() -> None:
@@ -36,6 +39,8 @@ def main() -> None:
     results = replace_table(results, "| concept   |", leaderboard_table(content))
     results = replace_table(results, "| | adapters |", seeds_table(content))
     results = replace_table(results, "| erased |", losses_table(content))
+    wordings = json.loads(Path("docs/benchmark-wordings.json").read_text(encoding="utf-8"))
+    results = replace_table(results, "| class | prompts |", wordings_table(wordings))
     openings = openings_sentence(content["test_openings"])
     results = re.sub(r"Openings of the test split: [^.]*\.", lambda _: openings, results, count=1)
     RESULTS.write_text(results, encoding="utf-8")
@@ -69,6 +74,23 @@ def losses_table(content: JSON) -> str:
             lost = row["group"]
             before, after = (text(rows[concept, method, "retention", lost], 3) for method in ("original", recipe))
             lines.append(f"| {concept} | {lost} | {row['n']} | {before} | {after} |")
+    return "\n".join(lines)
+
+
+def wordings_table(content: JSON) -> str:
+    """What each method leaves and shows in each class of wordings, in Markdown."""
+    rows = {(row["concept"], row["class"], row["recipe"], row["figure"]): row for row in content["rows"]}
+    classes = dict.fromkeys((concept, wording) for concept, wording, *_ in rows if wording in WORDINGS)
+    methods = [recipe for recipe in dict.fromkeys(row["recipe"] for row in content["rows"]) if recipe not in REFERENCES]
+    heads = ["class", "prompts", "phrases", "shown before"]
+    heads += [f"{what}, `{method}`" for method in methods for what in ("shown", "surrogate")] + ["surrogate, ceiling"]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for concept, wording in classes:
+        before = rows[concept, wording, "original", "concept_present"]
+        found = [before, *(rows[concept, wording, method, figure] for method in methods for figure in SHOWN)]
+        found.append(rows[concept, wording, "ceiling", "shows_surrogate"])
+        cells = [f"{concept}, {wording.replace('_', ' ')}", str(before["n"]), str(before["phrases"])]
+        lines.append(f"| {' | '.join([*cells, *(text(row, 3) for row in found)])} |")
     return "\n".join(lines)
 
 

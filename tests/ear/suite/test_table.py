@@ -18,6 +18,7 @@ from ear.suite.spec import SuiteSpec
 from ear.suite.table import SCHEMA, csv_text, json_file, write_results
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.files import JSON
+from ecgvf.core.records import WORDINGS
 from ecgvf.publish.push_results import FACTS, FILE
 from tests.ear.suite.small_suite import attacked, cell_result, keep, small_suite
 
@@ -393,14 +394,21 @@ def test_a_method_without_token_ids_has_figures_that_are_not_measured(tmp_path: 
     assert line.count("not measured") == 3  # nats per token; and no concept of this suite is a surrogate or has scenes
 
 
-def test_the_committed_outcomes_are_those_of_the_declared_suite() -> None:
-    suite = Suite(read_spec(ROOT / "benchmarks" / "nano.yaml"), ROOT / "build", ROOT / "docs" / "benchmark")
+COMMITTED = pytest.mark.parametrize(
+    ("declared", "folder"), [("nano.yaml", "benchmark"), ("nano-wordings.yaml", "benchmark-wordings")]
+)
+
+
+@COMMITTED
+def test_the_committed_outcomes_are_those_of_the_declared_suite(declared: str, folder: str) -> None:
+    suite = Suite(read_spec(ROOT / "benchmarks" / declared), ROOT / "build", ROOT / "docs" / folder)
     files = {cell.name: cell for cell in suite.cells}
     committed = [file for file in suite.results.glob("*.parquet") if "original" in read_facts(file)]
     assert committed and all(suite.facts(files[file.stem]) is not None for file in committed)
 
 
-def test_the_rows_of_the_json_are_those_of_the_committed_outcomes() -> None:
+@COMMITTED
+def test_the_rows_of_the_json_are_those_of_the_committed_outcomes(declared: str, folder: str) -> None:
     def rows(content: JSON) -> list[JSON]:
         return [
             {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
@@ -409,10 +417,17 @@ def test_the_rows_of_the_json_are_those_of_the_committed_outcomes() -> None:
             and not row["figure"].endswith("_difference")  # they take the outcomes of another recipe as well
         ]
 
-    spec = read_spec(ROOT / "benchmarks" / "nano.yaml")
+    spec = read_spec(ROOT / "benchmarks" / declared)
     part = {"concepts": ("van-gogh",), "recipes": ("paper",), "first_cell_only": (), "goals": None, "oracles": {}}
-    computed = rows(results(Suite(spec.model_copy(update=part), ROOT / "build", ROOT / "docs" / "benchmark"), ""))
-    assert len(computed) > 100 and computed == rows(json.loads((ROOT / "docs" / "benchmark.json").read_text()))
+    computed = rows(results(Suite(spec.model_copy(update=part), ROOT / "build", ROOT / "docs" / folder), ""))
+    assert len(computed) > 80 and computed == rows(json.loads((ROOT / "docs" / f"{folder}.json").read_text()))
+
+
+def test_each_class_of_wordings_has_at_least_80_prompts() -> None:
+    rows = json.loads((ROOT / "docs" / "benchmark-wordings.json").read_text())["rows"]
+    classes = [row for row in rows if row["figure"] == "concept_present" and row["class"] in WORDINGS]
+    assert {row["recipe"] for row in classes} == {"original", "ceiling", "on-policy", "paper"}
+    assert len(classes) == 4 * (3 * 6 + 4) and all(row["n"] >= 80 and row["phrases"] for row in classes)
 
 
 def test_the_docs_show_the_leaderboard_of_the_json_and_how_often_test_was_opened() -> None:
