@@ -238,8 +238,8 @@ def _datasets(suite: Suite) -> JSON:
 def dataset_facts(run: ConceptRun, set_id: str | None = None) -> JSON:
     """What a dataset was made of: its sets, what was paid, and the yield of each writer (null until it is accepted).
 
-    ``set_id`` is its acceptance set's fingerprint; None: the current one's. Raises ``StageMissing`` for a set that the
-    store does not have.
+    ``set_id`` is its acceptance set's fingerprint; None: the current one's. With it, raises ``StageMissing`` for a set
+    that the store does not have, and ``DatasetError`` for a damaged one.
     """
     from ecgvf.publish.finished_run import open_finished_run
     from ecgvf.status import ledger_summary, stage_summaries
