@@ -199,9 +199,16 @@ class Ablation:
             "seconds": sum(float(run.facts["seconds"]) for run in runs) / len(runs),
         }
         # Seeds are levels, not sample size: the prompt stays the unit.
-        outcomes = [*found[0].original, *(outcome for each in found for outcome in selected(each.outcomes, "after"))]
-        for name, after, original_value, ceiling in _figures(outcomes):
-            yield {**facts, "figure": name, **after.json(), "original": original_value, "ceiling": ceiling}
+        pooled, *by_seed = (_figures(_outcomes(some)) for some in (found, *([each] for each in found)))
+        for (name, after, original_value, ceiling), *seeds in zip(pooled, *by_seed, strict=True):
+            yield {
+                **facts,
+                "figure": name,
+                **after.json(),
+                "by_seed": [of_seed.json()["value"] for _, of_seed, *_ in seeds],
+                "original": original_value,
+                "ceiling": ceiling,
+            }
 
 
 def ablate(ablation: Ablation, over: Sequence[str], minutes: float = math.inf) -> pa.Table:
@@ -274,6 +281,11 @@ def _write(wanted: Sequence[Variant], rows: Mapping[int, Sequence[JSON]], ablati
     write_parquet(table, folder / TABLE)
     write_atomic(folder / "ablation.csv", csv_bytes(table))
     return table
+
+
+def _outcomes(found: Sequence[Evaluation]) -> list[Outcome]:
+    """Those before erasing, and those after it by each of the adapters, which were measured on the same prompts."""
+    return [*found[0].original, *(outcome for each in found for outcome in selected(each.outcomes, "after"))]
 
 
 def _figures(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, Figure, float | None, float | None]]:

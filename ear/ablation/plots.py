@@ -28,6 +28,7 @@ def _svg(factor: str, rows: list[dict[str, Any]]) -> bytes:
     axes = plot.subplots(1, len(CAPTIONS), sharey=True)
     for axis, (figure, caption) in zip(axes, CAPTIONS.items(), strict=True):
         of_figure = [row for row in rows if row["figure"] == figure]
+        seeds: list[tuple[float, float]] = []
         for offset, (equal, marker) in enumerate((("pairs", "o"), ("steps", "s"))):
             points = [row for row in of_figure if row["equal"] == equal and row["value"] is not None]
             if points:
@@ -35,6 +36,9 @@ def _svg(factor: str, rows: list[dict[str, Any]]) -> bytes:
                 values = [row["value"] for row in points]
                 errors = [[error_bars(row)[end][0] for row in points] for end in (0, 1)]
                 axis.errorbar(places, values, errors, fmt=marker, capsize=3, label=f"equal {equal}")
+                seeds += [(place, value) for place, row in zip(places, points, strict=True) for value in _by_seed(row)]
+        if seeds:
+            axis.plot(*zip(*seeds, strict=True), "k.", markersize=4, label="each seed")
         if of_figure and of_figure[0]["original"] is not None:
             axis.axhline(of_figure[0]["original"], color="0.6", linestyle=":", label="before erasing")
         if of_figure and of_figure[0]["ceiling"] is not None:
@@ -46,3 +50,9 @@ def _svg(factor: str, rows: list[dict[str, Any]]) -> bytes:
     axes[0].set_ylabel("share of images")
     axes[0].legend(fontsize=7)
     return svg(plot)
+
+
+def _by_seed(row: dict[str, Any]) -> list[float]:
+    """The values of the seeds, if there are several; rows of an earlier version have none."""
+    values = row.get("by_seed") or []
+    return values if len(values) > 1 else []

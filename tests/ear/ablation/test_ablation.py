@@ -2,6 +2,7 @@
 
 import csv
 import json
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -317,11 +318,25 @@ def test_seeds_are_levels_not_sample_size(store: Store, dataset: Dataset, tiny: 
     base = replace(BASE, order="shuffled")
     tables = [
         ablate(Ablation(store, tiny, dataset, base, SMALL, seeds, tmp_path / str(len(seeds))), ["modules"]).to_pylist()
-        for seeds in ([0], [0, 1])
+        for seeds in ([0], [0, 2])  # 1 happens to shuffle three pairs as 0 does
     ]
     for alone, together in zip(*tables, strict=True):
-        assert (alone["seeds"], together["seeds"]) == ([0], [0, 1])
+        assert (alone["seeds"], together["seeds"]) == ([0], [0, 2])
         assert alone["n"] == together["n"]
+        assert [alone["value"]] == alone["by_seed"] == together["by_seed"][:1]
+    losses = [row for row in tables[1] if row["figure"] == "nll_frozen"]
+    assert losses and all(len(set(row["by_seed"])) == 2 for row in losses)
+    assert all(row["value"] == pytest.approx(statistics.mean(row["by_seed"])) for row in losses)
+
+
+def test_each_seed_is_drawn_if_there_are_several(tmp_path: Path) -> None:
+    row = {"factor": "order", "level": "dataset", "figure": "concept_present", "equal": "pairs", "value": 0.3}
+    row |= {"low": 0.1, "high": 0.5, "original": None, "ceiling": None}
+    drawn = []
+    for values in ([0.3], [0.2, 0.4]):
+        (file,) = plot_factors(pa.Table.from_pylist([row | {"by_seed": values}]), tmp_path)
+        drawn.append("each seed" in file.read_text())
+    assert drawn == [False, True]
 
 
 def test_rows_say_what_they_were_measured_on(ablation: Ablation) -> None:
