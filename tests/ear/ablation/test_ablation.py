@@ -20,7 +20,6 @@ from ear.ablation.data import VariantData
 from ear.ablation.factors import DATA_FACTORS, FACTORS, WINDOWS, Variant, variants
 from ear.ablation.plots import plot_factors
 from ear.commands.ablate import _table as ablation_table
-from ear.dataset import find_dataset
 from ear.evaluation import EvaluationSettings
 from ear.method.erase import erase
 from ear.method.recipe import Recipe
@@ -28,16 +27,14 @@ from ear.method.recipes import ON_POLICY, PAPER, PUBLISHED
 from ear.method.runs import newest
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, DatasetError, JudgeError, RecipeError, SettingsError
-from ecgvf.core.files import read_json
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES
 from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
-from ecgvf.janus import JanusModel, Sampling, load
+from ecgvf.janus import JanusModel, Sampling
 from ecgvf.judges import JudgeOptions
 from tests.ear.conftest import AgreeingJudge, BrightnessJudge
 
-COMMITTED = Path(__file__).parents[3] / "docs" / "ablations"
 BASE = replace(PAPER, threshold=0.0)
 SMALL = EvaluationSettings(prompts_per_concept=2, prompts_per_other=1, family="building")
 
@@ -84,14 +81,22 @@ def test_windows_are_compared_at_equal_pairs_and_at_equal_steps(
         "sequential",
         "random",
     ]
-    some = (12, 48, 576)
-    monkeypatch.setattr("ear.ablation.factors.WINDOWS", some)
-    table = ablate(ablation, ["window"]).to_pylist()
+    # Of the tiny model's 16 tokens: 1, 4 and 16. The base steps over each of the three images in windows of 4.
+    monkeypatch.setattr("ear.ablation.factors.WINDOWS", (36, 144, 576))
+    table = ablate(replace(ablation, base=replace(BASE, window=144)), ["window"]).to_pylist()
+    assert {row["level"]: row["window"] for row in table} == {"36": 1, "144": 4, "576": 16}
     steps = {(row["equal"], row["level"]): row["steps"] for row in table}
-    base = ablation.base_steps()
-    assert {steps["steps", str(window)] for window in some} == {base}
-    assert steps["pairs", "12"] == 3 * 16 and steps["pairs", "576"] == 3
+    assert steps == {
+        **{("pairs", "36"): 3 * 16, ("pairs", "144"): 3 * 4, ("pairs", "576"): 3},
+        **{("steps", level): 3 * 4 for level in ("36", "144", "576")},
+    }
     assert all(row["skipped"] == 0 for row in table)
+
+
+def test_the_windows_in_tokens_of_nano() -> None:
+    recipes = [replace(PAPER, **variant.options) for variant in variants("window", PAPER) if not variant.equal_steps]
+    windows = [recipe.resolve(tokens=256, depth=4, concept_window=48).window for recipe in recipes]
+    assert windows == [1, 5, 11, 21, 32, 44, 114, 256]
 
 
 def test_trajectories_are_compared_at_equal_steps_too(ablation: Ablation) -> None:
@@ -243,28 +248,6 @@ def test_a_figure_without_an_interval_or_a_value_is_printed_as_such(
     variant = {"factor": "order", "level": "dataset", "equal": "pairs", "steps": 4.0, "skipped": 0.0}
     page = ablation_table([{**variant, "figure": "concept_present", "value": value, "low": low, "high": low}])
     assert list(page.columns[5].cells) == [cell]
-
-
-@pytest.mark.parametrize(
-    ("folder", "base"),
-    [
-        ("paper", PAPER),
-        ("paper-half-rate", PAPER.with_options({"learning_rate": 5e-5})),
-        ("on-policy", ON_POLICY),
-        ("on-policy-unrehearsed", ON_POLICY.with_options({"retention": 0.0})),
-    ],
-)
-def test_make_ablations_goes_on_from_the_committed_variants(
-    folder: str, base: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")  # as of the CPU that trained them
-    committed = sorted((COMMITTED / folder / "variants").glob("*.json"))
-    store, model = Store(tmp_path), load("janus-nano")
-    dataset = find_dataset(store, "ecgvf/church")[0]  # the one that ships
-    settings = EvaluationSettings(prompts_per_other=8)
-    ablation = Ablation(store, model, dataset, base, settings, [0], COMMITTED / folder)
-    assert committed
-    assert [ablation.file(Variant(**read_json(file)["variant"])) for file in committed] == committed
 
 
 def test_a_table_of_other_factors_names_those_that_it_loses(
