@@ -110,7 +110,7 @@ def train(
     planned, dtype = _planned(source, outline.name)
     outline.model.to(dtype)
     resolved = resolve(changed, datasets, outline)
-    accepted_pairs(dataset, resolved.stated.pairs)
+    accepted_pairs(dataset, resolved.recipe.pairs)
     if dry_run:
         report_pairs(datasets, changed.pairs)
         trainings = len(training_seeds) if changed.depends_on_seed else 1
@@ -222,12 +222,12 @@ def _print_cost(
     here = resolve_device(source.device)
     if has_weights(outline.path):  # else the training finds out
         check_renderer(dataset, outline)
-    precision = _precision(resolved.stated, planned, outline)
+    precision = _precision(resolved.recipe, planned, outline)
     print_lines([("model", outline.name), *resolved.summary(), precision])
-    if not computes_in_bfloat16(resolved.stated, planned, outline.dtype):
-        resolved = replace(resolved, stated=replace(resolved.stated, mixed_precision="no"))
-    records = accepted_pairs(dataset, resolved.stated.pairs)
-    rendered = count_rendered(dataset, resolved.stated)
+    if not computes_in_bfloat16(resolved.recipe, planned, outline.dtype):
+        resolved = replace(resolved, recipe=replace(resolved.recipe, mixed_precision="no"))
+    records = accepted_pairs(dataset, resolved.recipe.pairs)
+    rendered = count_rendered(dataset, resolved.recipe)
     cost = training_cost(outline, resolved, len(records), _longest(outline, records), rendered=rendered)
     flops, moved = cost.flops(trainings), cost.bytes(trainings)
     seconds = cost.seconds(measure_roofs(here, resolve_dtype(source.dtype, here)), trainings)

@@ -113,9 +113,9 @@ def erase(
             f"recipe {recipe.name}: the released loop trains in a single process, not in {group.count}: start it "
             "without a launcher"
         )
-    judge = words_judge(dataset, resolved.stated, str(model.device), weights)  # before anything is rendered
+    judge = words_judge(dataset, resolved.recipe, str(model.device), weights)  # before anything is rendered
     with group.main_process_first():
-        pairs = training_pairs(store, dataset, model, resolved.stated.pairs, images=recipe.along_images)
+        pairs = training_pairs(store, dataset, model, resolved.recipe.pairs, images=recipe.along_images)
     report_pairs(datasets, recipe.pairs)
     # With a shipped or exported dataset, the store may have no last concept yet.
     store.remember_first(concept.name.split("+")[0])
@@ -123,7 +123,7 @@ def erase(
         concept, dataset.fingerprint, model, dataset.sampling, dtype=model.dtype_name, **resolved.settings()
     )
     settings |= fallback_dtype(recipe, model)
-    if resolved.stated.retention and not in_nano_world(dataset):
+    if resolved.recipe.retention and not in_nano_world(dataset):
         # The captions that ship decide what is rehearsed, also which prompts of a retain split are.
         settings |= {"captions": captions.settings()}
         if judge is not None:
@@ -152,7 +152,7 @@ class _Erasure:
 
     def train(self, run: TrainingRun, seed: int) -> TrainingRun:
         """Train and save one run."""
-        recipe, started = self.resolved.stated, time.monotonic()
+        recipe, started = self.resolved.recipe, time.monotonic()
         threads = run.threads or torch.get_num_threads()
         description = f"erasing {self.dataset.concept.name}, seed {seed}"
         # Set even if it is this already: whether it was ever set decides how gradients are rounded (decision 0009).
@@ -194,7 +194,7 @@ class _Erasure:
         self, run: TrainingRun, seed: int, threads: int, adapter: Adapter, log: TrainingLog, seconds: float
     ) -> None:
         """Write the adapter, the plot of its losses and run.json."""
-        recipe, dataset = self.resolved.stated, self.dataset
+        recipe, dataset = self.resolved.recipe, self.dataset
         facts = {**saved_facts(dataset.concept, self.model, self.settings), "seed": seed}
         if recipe.retention:
             facts["rehearsed_concepts"] = rehearsed_concepts(dataset, recipe.rehearsed, recipe.rehearsed_concepts)
@@ -211,7 +211,7 @@ class _Erasure:
         run.finish({**facts, "circumstances": circumstances, **summary, "pairs": pair_ids})
 
     def _rehearsal(self, threads: int) -> RehearsalSet:
-        recipe = self.resolved.stated
+        recipe = self.resolved.recipe
         if threads not in self._rehearsals:
             self._rehearsals[threads] = rehearsal_set(self.store, self.model, self.dataset, recipe, self.words_judge)
         rehearsal = self._rehearsals[threads]

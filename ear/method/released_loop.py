@@ -35,7 +35,7 @@ class PublishedSteps:
     def train_round(self, round_: Round) -> None:
         """Train on all windows of a pair of prompts; the dataset's images are not used."""
         (pair,) = round_.pairs
-        recipe, state = self.resolved.stated, self.state
+        recipe, state = self.resolved.recipe, self.state
         target = self._prompt(pair.target)
         surrogate = self._prompt(pair.surrogate, length=target.shape[1])
         positive, neutral, guided_stream = target, surrogate, surrogate
@@ -63,7 +63,7 @@ class PublishedSteps:
             positive, neutral, guided_stream = (self._next(stream[:, -1]) for stream in states)
 
     def _windows(self) -> list[range]:
-        return list(windows(self.resolved.tokens, self.resolved.window, self.resolved.stated.tail))
+        return list(windows(self.resolved.tokens, self.resolved.window, self.resolved.recipe.tail))
 
     def _prompt(self, prompt: str, length: int | None = None) -> Tensor:
         """Embeddings [2, S, C] of the bare prompt and of its unconditional row.

@@ -44,7 +44,7 @@ class TrainingState:
         cls, model: JanusModel, resolved: ResolvedRecipe, seed: int, group: ProcessGroup = ProcessGroup()
     ) -> Self:
         """The state before the first round. Raises ``RecipeError`` for a model whose layers have other names."""
-        recipe = resolved.stated
+        recipe = resolved.recipe
         dtype = torch.float32 if recipe.weight_dtype == "float32" else model.dtype
         rank = recipe.rank if recipe.adapter == "lora" else None
         adapter = new_adapter(model, resolved.layer_range, recipe.modules, dtype, rank=rank, seed=seed)

@@ -52,7 +52,7 @@ def train(
         state.restore(checkpoint, run.checkpoint_file)
         watch(state)
     steps: WindowSteps | PublishedSteps
-    if resolved.stated.trajectory == "streams":
+    if resolved.recipe.trajectory == "streams":
         steps = PublishedSteps(model, resolved, sampling, state, watch)
     else:
         steps = WindowSteps(
@@ -70,7 +70,7 @@ def train(
     began = saved - state.log.seconds
     for round_ in training_rounds(pairs, resolved, seed)[state.rounds :]:
         steps.train_round(round_)
-        if state.finished(resolved.stated):
+        if state.finished(resolved.recipe):
             break
         state.rounds += 1
         if run is not None and group.is_main and (now := time.monotonic()) - saved > wait:

@@ -86,7 +86,7 @@ def released_loop(model: JanusModel, window: int, threshold: float) -> tuple[lis
 
 def resolved(threshold: float) -> ResolvedRecipe:
     recipe = replace(PUBLISHED, threshold=threshold)
-    return ResolvedRecipe(stated=recipe, window=5, layers=LAYERS, tokens=16, depth=3, guidance=recipe.guidance)
+    return ResolvedRecipe(recipe=recipe, window=5, layers=LAYERS, tokens=16, depth=3, guidance=recipe.guidance)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

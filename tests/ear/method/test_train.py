@@ -336,7 +336,7 @@ def test_a_step_takes_several_rollouts_and_the_learning_rate_falls(tiny: JanusMo
     _, log = train(tiny, pairs, recipe, 0, sampling=SAMPLING)
     assert count_windows(len(pairs), recipe) == log.steps == 4
     assert [each.count("+") for each in log.pair] == [1, 0, 1, 0]
-    assert rates == pytest.approx([recipe.stated.learning_rate * left for left in (1, 0.75, 0.5, 0.25)])
+    assert rates == pytest.approx([ON_POLICY.learning_rate * left for left in (1, 0.75, 0.5, 0.25)])
 
 
 def test_of_a_number_of_steps_windows_without_a_step_use_up_nothing(tiny: JanusModel, rates: list[float]) -> None:
