@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ear.commands.callbacks import Previews, Tracker, Tracking
 from ear.commands.inputs import load_model, open_datasets, print_lines
 from ear.commands.options import DEFAULT_RECIPE, DatasetArguments, parse_options, parse_seeds
-from ear.commands.watchers import Previews, Tracker, Tracking
 from ecgvf.commands.grouping import grouped, words
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -20,7 +20,7 @@ from ecgvf.core.pytorch import import_pytorch
 if TYPE_CHECKING:
     import torch
 
-    from ear.method.erase import Watch
+    from ear.method.erase import Callback
     from ear.method.recipe import Recipe, ResolvedRecipe
     from ear.method.recipes import PromptRecipe
     from ear.method.runs import TrainingRun
@@ -119,20 +119,20 @@ def train(
     tracking = None if track is None else Tracking(track)
     model = load_model(source, dataset)
     print_lines([*resolved.summary(), _precision(changed, model.device, model)])
-    with _watchers(model, dataset, preview_every, tracking) as watchers:
-        runs = erase(store, datasets, model, changed, training_seeds, watchers, weights)
+    with _callbacks(model, dataset, preview_every, tracking) as callbacks:
+        runs = erase(store, datasets, model, changed, training_seeds, callbacks, weights)
     _print_runs(source, dataset, model, resolved.settings(), runs)
     leave_process_group()
 
 
 @contextmanager
-def _watchers(
+def _callbacks(
     model: "JanusModel", dataset: "Dataset", preview_every: int | None, tracking: Tracking | None
-) -> Iterator[list["Watch"]]:
-    """What watches a training; ``tracking`` is finished at the end, also if training fails or is interrupted."""
-    watchers: list[Watch] = [] if preview_every is None else [Previews(model, dataset, preview_every)]
+) -> Iterator[list["Callback"]]:
+    """What to call after each window; ``tracking`` is finished at the end, also if training fails or is interrupted."""
+    callbacks: list[Callback] = [] if preview_every is None else [Previews(model, dataset, preview_every)]
     try:
-        yield watchers if tracking is None else [*watchers, tracking]
+        yield callbacks if tracking is None else [*callbacks, tracking]
     finally:
         if tracking is not None:
             tracking.finish()

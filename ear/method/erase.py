@@ -40,7 +40,7 @@ from ecgvf.janus import JanusModel, num_threads
 from ecgvf.judges import Judge
 from ecgvf.pairs import captions
 
-Watch = Callable[[TrainingRun, TrainingState], object]
+Callback = Callable[[TrainingRun, TrainingState], object]
 """Called after each window of a training; of several processes, in the main process only, which writes and reports."""
 
 
@@ -83,11 +83,11 @@ def erase(
     model: JanusModel,
     recipe: AnyRecipe,
     seeds: Sequence[int],
-    watchers: Sequence[Watch] = (),
+    callbacks: Sequence[Callback] = (),
     weights: str | None = None,
 ) -> list[TrainingRun]:
     """Train an adapter per seed, each of which erases the concepts of all ``datasets``, and return the finished runs in
-    order; a recipe without randomness, or that trains nothing, has a single run. ``watchers`` are called after each
+    order; a recipe without randomness, or that trains nothing, has a single run. ``callbacks`` are called after each
     window. ``weights`` are those of the judge that filtered (``words_judge``).
 
     An interrupted run resumes from its checkpoint; a finished run is returned as it is. On a CPU, equal runs with the
@@ -129,7 +129,7 @@ def erase(
         if judge is not None:
             settings |= {"words_judge": judge.weights_hash}
     runs = [open_run(ConceptRun(store, concept), recipe.name, settings, seed) for seed in seeds]
-    erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watchers, group, judge)
+    erasure = _Erasure(store, dataset, model, resolved, pairs, settings, callbacks, group, judge)
     with device_errors(model.device, "train", _less_memory(recipe)):
         return [run if run.finished else erasure.train(run, seed) for run, seed in zip(runs, seeds, strict=True)]
 
@@ -144,7 +144,7 @@ class _Erasure:
     resolved: ResolvedRecipe
     pairs: Sequence[TrainingPair]
     settings: Mapping[str, Any]
-    watchers: Sequence[Watch]
+    callbacks: Sequence[Callback]
     group: ProcessGroup
     words_judge: Judge | None
     _rehearsals: dict[int, RehearsalSet] = field(default_factory=dict)
@@ -163,11 +163,11 @@ class _Erasure:
             with console.progress(description, most_steps(len(self.pairs), self.resolved)) as bar:
                 progress = TrainingProgress(bar, description, len(self.pairs), self.resolved)
 
-                def watch(state: TrainingState) -> None:
+                def on_window(state: TrainingState) -> None:
                     progress(state.log)
                     if self.group.is_main:
-                        for watcher in self.watchers:
-                            watcher(run, state)
+                        for callback in self.callbacks:
+                            callback(run, state)
 
                 adapter, log = train(
                     self.model,
@@ -178,7 +178,7 @@ class _Erasure:
                     rehearsal=rehearsal,
                     run=run,
                     group=self.group,
-                    watch=watch,
+                    on_window=on_window,
                 )
         if not log.steps:
             console.warn(

@@ -30,7 +30,7 @@ class PublishedSteps:
     sampling: Sampling
     """Guidance and temperature of the streams: 5 and 1 for Janus-Pro, as released."""
     state: TrainingState
-    watch: Callable[[TrainingState], object]
+    on_window: Callable[[TrainingState], object]
 
     def train_round(self, round_: Round) -> None:
         """Train on all windows of a pair of prompts; the dataset's images are not used."""
@@ -56,7 +56,7 @@ class PublishedSteps:
                 if step:
                     state.step(losses, recipe.learning_rate, value)
                 state.log.add(pair.record_id, ends[position], value, step)
-                self.watch(state)
+                self.on_window(state)
                 if state.finished(recipe):
                     return
                 losses, length = torch.zeros_like(losses), 0

@@ -31,7 +31,7 @@ class WindowSteps:
     state: TrainingState
     total_windows: int
     """Windows of the whole training, whether they take a step or not (``count_windows``)."""
-    watch: Callable[[TrainingState], object]
+    on_window: Callable[[TrainingState], object]
     teacher: Teacher
 
     @property
@@ -101,7 +101,7 @@ class WindowSteps:
             with self.state.adapter.active(model):
                 value, step, retained = self._train_window(batch, guided, window)
             self.state.log.add("+".join(batch.record_ids), number, value, step, retained)
-            self.watch(self.state)
+            self.on_window(self.state)
             if self.state.finished(recipe):
                 return
 

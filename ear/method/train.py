@@ -37,23 +37,23 @@ def train(
     rehearsal: RehearsalSet | None = None,
     run: TrainingRun | None = None,
     group: ProcessGroup = ProcessGroup(),
-    watch: Callable[[TrainingState], object] = lambda state: None,
+    on_window: Callable[[TrainingState], object] = lambda state: None,
 ) -> tuple[Adapter, TrainingLog]:
     """Train an adapter that erases the concept. ``model`` is left as it was.
 
     ``sampling``: how rollouts, and the streams of the released loop, are sampled. With a ``run``, training resumes from
-    its checkpoint, saves new checkpoints, and ends as an uninterrupted training would. ``watch`` is called after each
-    window, and once after resuming. ``group``: the processes that train together. Raises ``RecipeError`` if a loss or
-    the logits of a rollout are not finite, and ``AdapterError`` for a checkpoint that is damaged or that
+    its checkpoint, saves new checkpoints, and ends as an uninterrupted training would. ``on_window`` is called after
+    each window, and once after resuming. ``group``: the processes that train together. Raises ``RecipeError`` if a loss
+    or the logits of a rollout are not finite, and ``AdapterError`` for a checkpoint that is damaged or that
     ``TrainingState.restore`` refuses.
     """
     state = TrainingState.start(model, resolved, seed, group)
     if run is not None and (checkpoint := run.checkpoint()) is not None:
         state.restore(checkpoint, run.checkpoint_file)
-        watch(state)
+        on_window(state)
     steps: WindowSteps | PublishedSteps
     if resolved.recipe.trajectory == "streams":
-        steps = PublishedSteps(model, resolved, sampling, state, watch)
+        steps = PublishedSteps(model, resolved, sampling, state, on_window)
     else:
         steps = WindowSteps(
             model=model,
@@ -63,7 +63,7 @@ def train(
             rehearsal=rehearsal,
             state=state,
             total_windows=count_windows(len(pairs), resolved),
-            watch=watch,
+            on_window=on_window,
             teacher=Teacher(model, resolved),
         )
     saved, wait = time.monotonic(), CHECKPOINT_SECONDS

@@ -60,7 +60,7 @@ def test_a_pair_counts_once_a_pass(
     pairs, bar = [pair(number) for number in range(4)], Bar()
     chosen = resolved(recipe.with_options(SMALL), window=window)
     progress = TrainingProgress(bar, "erasing", len(pairs), chosen)
-    train(tiny, pairs, chosen, 0, sampling=Sampling(guidance=2.0), watch=lambda state: progress(state.log))
+    train(tiny, pairs, chosen, 0, sampling=Sampling(guidance=2.0), on_window=lambda state: progress(state.log))
     assert len(bar.shown) == windows
     # A window takes a second.
     assert f"{60 * len(pairs) * recipe.passes / windows:.0f} pairs a minute" in bar.shown[-1]

@@ -162,12 +162,18 @@ def test_an_interrupted_run_ends_with_the_same_weights(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(tiny, pairs, recipe, 0, rehearsal=rehearsal, run=run, watch=interrupt)
-    watched: list[int] = []
+        train(tiny, pairs, recipe, 0, rehearsal=rehearsal, run=run, on_window=interrupt)
+    lengths: list[int] = []
     resumed, log = train(
-        tiny, pairs, recipe, 0, rehearsal=rehearsal, run=run, watch=lambda state: watched.append(len(state.log.loss))
+        tiny,
+        pairs,
+        recipe,
+        0,
+        rehearsal=rehearsal,
+        run=run,
+        on_window=lambda state: lengths.append(len(state.log.loss)),
     )
-    assert watched == [4, 5, 6]
+    assert lengths == [4, 5, 6]
     assert same(whole, resumed)
     assert log == whole_log
 
@@ -381,7 +387,7 @@ def test_an_interrupted_on_policy_run_ends_with_the_same_weights(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(tiny, pairs, recipe, 0, sampling=SAMPLING, run=run, watch=interrupt)
+        train(tiny, pairs, recipe, 0, sampling=SAMPLING, run=run, on_window=interrupt)
     resumed, resumed_log = train(tiny, pairs, recipe, 0, sampling=SAMPLING, run=run)
     assert same(whole, resumed) and log == resumed_log
 
