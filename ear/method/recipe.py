@@ -114,8 +114,8 @@ class Recipe:
     layers distinguish words: tuning them erases a style only where the pairs' own words name it."""
     modules: Modules = "attention"
     """Tuned modules of each layer. attention, the default and the choice of all named recipes: the projections q, k, v
-    and o of its self-attention, as in the released loop and the published weights, which can then be compared. qkv:
-    without o, as in section 2.2 of the paper. all: also the MLP's projections and both norms, as in section 6.1."""
+    and o of its self-attention, as in the released loop and weights, which can then be compared. qkv: without o, as in
+    section 2.2 of the paper. all: also the MLP's projections and both norms, as in section 6.1."""
     adapter: AdapterKind = "full"
     """How the modules are tuned. full: all their weights. lora: a change of low rank to projections; norms stay."""
     rank: Count = 16

@@ -22,7 +22,7 @@ from ecgvf.janus.sampling import apply_guidance, processed_logits
 
 
 @dataclass(slots=True)
-class PublishedSteps:
+class ReleasedSteps:
     """Takes the steps of a training as the released loop does; the counterpart of ``WindowSteps``."""
 
     model: JanusModel

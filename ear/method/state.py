@@ -16,7 +16,7 @@ from ecgvf.core import console
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.janus import JanusModel
 
-PUBLISHED_SEED = 42
+RELEASED_SEED = 42
 """What the released loop seeds its generator with."""
 
 _KEYS = {"weights", "optimizer", "generator", "device", "bfloat16", "log", "rounds", "processes"}
@@ -49,7 +49,7 @@ class TrainingState:
         rank = recipe.rank if recipe.adapter == "lora" else None
         adapter = new_adapter(model, resolved.layer_range, recipe.modules, dtype, rank=rank, seed=seed)
         optimizer = torch.optim.Adam(adapter.weights, lr=recipe.learning_rate)
-        generator = torch.Generator(model.device).manual_seed(PUBLISHED_SEED)
+        generator = torch.Generator(model.device).manual_seed(RELEASED_SEED)
         return cls(adapter, optimizer, generator, computes_in_bfloat16(recipe, model.device, model.dtype), group)
 
     def step(self, loss: torch.Tensor, learning_rate: float, value: float) -> None:

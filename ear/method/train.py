@@ -13,7 +13,7 @@ from ear.method.log import TrainingLog
 from ear.method.pairs import TrainingPair
 from ear.method.parallel import ProcessGroup
 from ear.method.recipe import ResolvedRecipe
-from ear.method.released_loop import PublishedSteps
+from ear.method.released_loop import ReleasedSteps
 from ear.method.retention import RehearsalSet
 from ear.method.rounds import count_windows, training_rounds
 from ear.method.runs import TrainingRun
@@ -51,9 +51,9 @@ def train(
     if run is not None and (checkpoint := run.checkpoint()) is not None:
         state.restore(checkpoint, run.checkpoint_file)
         on_window(state)
-    steps: WindowSteps | PublishedSteps
+    steps: WindowSteps | ReleasedSteps
     if resolved.recipe.trajectory == "streams":
-        steps = PublishedSteps(model, resolved, sampling, state, on_window)
+        steps = ReleasedSteps(model, resolved, sampling, state, on_window)
     else:
         steps = WindowSteps(
             model=model,
