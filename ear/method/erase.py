@@ -27,7 +27,7 @@ from ear.method.rounds import most_steps
 from ear.method.runs import ADAPTER_FILE, TrainingRun, open_run
 from ear.method.several import combine, pairs_in_all
 from ear.method.state import TrainingState
-from ear.method.train import train
+from ear.method.train import training_loop
 from ear.retained_concepts import in_nano_world, rehearsed_concepts
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
@@ -49,7 +49,7 @@ def resolve(recipe: Recipe, datasets: Sequence[Dataset], model: JanusModel) -> R
     its number of pairs of each dataset.
 
     Raises ``RecipeError`` if it leaves the window to concepts whose windows differ, if it rehearses words for datasets
-    that different judges filtered, and if it tunes weights in float16; also raises as ``combine`` does.
+    that different judges filtered, and if it tunes weights in float16.
     """
     if recipe.weight_dtype == "model" and model.dtype == torch.float16:
         raise RecipeError(
@@ -68,12 +68,11 @@ def resolve(recipe: Recipe, datasets: Sequence[Dataset], model: JanusModel) -> R
             f"recipe {recipe.name} looks for the concepts with the judge that filtered, and those of these datasets "
             "differ in name or options: filter them alike, or train with --option rehearsed_words=0"
         )
-    concept = combine(datasets).concept
     return replace(recipe, pairs=pairs_in_all(datasets, recipe.pairs)).resolve(
         tokens=model.image_tokens,
         depth=model.depth,
-        concept_window=concept.window,
-        style=concept.kind == "style",
+        concept_window=lengths[0],  # the only one, if the recipe takes it
+        style=all(dataset.concept.kind == "style" for dataset in datasets),
     )
 
 
@@ -94,10 +93,10 @@ def erase(
     same ``compute_dtype`` and the same number of threads and processes write equal bytes, and an interrupted run
     resumes with the number of threads that it began with.
 
-    Raises ``AdapterError`` as ``train`` does, ``DatasetError`` as ``combine``, ``training_pairs`` and ``rehearsal_set``
-    do, ``JudgeError`` as ``words_judge`` and ``rehearsal_set`` do, ``RecipeError`` as ``resolve``, ``train`` and
-    ``write_prompt_adapter`` do, and for the released loop in several processes, ``StoreError`` as ``open_run`` does,
-    and ``SettingsError`` or ``DeviceFailed`` if the device lacks memory or fails.
+    Raises ``AdapterError`` as ``training_loop`` does, ``DatasetError`` as ``combine``, ``training_pairs`` and
+    ``rehearsal_set`` do, ``JudgeError`` as ``words_judge`` and ``rehearsal_set`` do, ``RecipeError`` as ``resolve``,
+    ``training_loop`` and ``write_prompt_adapter`` do, and for the released loop in several processes, ``StoreError`` as
+    ``open_run`` does, and ``SettingsError`` or ``DeviceFailed`` if the device lacks memory or fails.
     """
     dataset = combine(datasets)
     if isinstance(recipe, PromptRecipe):
@@ -128,10 +127,13 @@ def erase(
         settings |= {"captions": captions.settings()}
         if judge is not None:
             settings |= {"words_judge": judge.weights_hash}
-    runs = [open_run(ConceptRun(store, concept), recipe.name, settings, seed) for seed in seeds]
     erasure = _Erasure(store, dataset, model, resolved, pairs, settings, callbacks, group, judge)
+    runs = []
     with device_errors(model.device, "train", _less_memory(recipe)):
-        return [run if run.finished else erasure.train(run, seed) for run, seed in zip(runs, seeds, strict=True)]
+        for seed in seeds:
+            run = open_run(ConceptRun(store, concept), recipe.name, settings, seed)
+            runs.append(run if run.finished else erasure.train_seed(run, seed))
+    return runs
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,8 @@ class _Erasure:
     _rehearsals: dict[int, RehearsalSet] = field(default_factory=dict)
     """Number of threads → the rehearsal set: the number decides how its frozen states are rounded."""
 
-    def train(self, run: TrainingRun, seed: int) -> TrainingRun:
-        """Train and save one run."""
+    def train_seed(self, run: TrainingRun, seed: int) -> TrainingRun:
+        """Train with ``seed``, and save the run."""
         recipe, started = self.resolved.recipe, time.monotonic()
         threads = run.threads or torch.get_num_threads()
         description = f"erasing {self.dataset.concept.name}, seed {seed}"
@@ -169,7 +171,7 @@ class _Erasure:
                         for callback in self.callbacks:
                             callback(run, state)
 
-                adapter, log = train(
+                adapter, log = training_loop(
                     self.model,
                     self.pairs,
                     self.resolved,

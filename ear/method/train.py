@@ -27,7 +27,7 @@ CHECKPOINT_SECONDS, SAVE_SECONDS = 15.0, 0.75
 between two, in proportion: at most a twentieth of a training is spent on saving."""
 
 
-def train(
+def training_loop(
     model: JanusModel,
     pairs: Sequence[TrainingPair],
     resolved: ResolvedRecipe,
