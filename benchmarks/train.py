@@ -34,7 +34,7 @@ from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.recipes import DEFAULT, PAPER, PUBLISHED, RECIPES, WINDOWED_KL
 from ear.method.retention import rehearsal_set, words_judge
 from ear.method.rounds import count_images
-from ear.method.train import train
+from ear.method.train import training_loop
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.files import JSON, read_json
 from ecgvf.core.shard_set import versions
@@ -69,7 +69,7 @@ class Trainings:
         rehearsal = rehearsal_set(self.store, self.model, self.dataset, recipe, judge) if recipe.retention else None
         sampling = self.dataset.sampling
         started = time.perf_counter()
-        train(self.model, chosen, resolved, 0, sampling=sampling, rehearsal=rehearsal)
+        training_loop(self.model, chosen, resolved, 0, sampling=sampling, rehearsal=rehearsal)
         return time.perf_counter() - started
 
 

@@ -82,23 +82,23 @@ def train(
     """
     if not isinstance(recipe, Recipe | PromptRecipe | str):
         raise RecipeError(f"{recipe!r} is not a recipe: pass an ear.Recipe, or one of {', '.join(recipes.RECIPES)}")
-    found = recipes.find(recipe) if isinstance(recipe, str) else recipe
-    if is_variant(found.name):
-        raise RecipeError(f"recipe {found.name}: only `ear ablate` names recipes so: choose a name without -ablation")
-    changed = found.with_options(options or {})
+    recipe = recipes.find(recipe) if isinstance(recipe, str) else recipe
+    if is_variant(recipe.name):
+        raise RecipeError(f"recipe {recipe.name}: only `ear ablate` names recipes so: choose a name without -ablation")
+    recipe = recipe.with_options(options or {})
     check_seed(seed)
-    opened = Store.of(store)
-    named: Sequence[Dataset | str]
-    named = dataset if isinstance(dataset, Sequence) and not isinstance(dataset, str) else [dataset]
-    if not named:
+    store = Store.of(store)
+    items: Sequence[Dataset | str]
+    items = dataset if isinstance(dataset, Sequence) and not isinstance(dataset, str) else [dataset]
+    if not items:
         raise DatasetError("there is no dataset to train on: pass at least one")
     datasets = [
-        each if isinstance(each, Dataset) else load_dataset(each, store=opened, model=model, device=device, dtype=dtype)
-        for each in named
+        item if isinstance(item, Dataset) else load_dataset(item, store=store, model=model, device=device, dtype=dtype)
+        for item in items
     ]
     combine(datasets)  # before a model is loaded: some cannot be erased together
     janus = load(model or datasets[0].model, device=device, dtype=dtype)
-    return erase(opened, datasets, janus, changed, [seed], weights=weights)[0]
+    return erase(store, datasets, janus, recipe, [seed], weights=weights)[0]
 
 
 def evaluate(
@@ -150,13 +150,13 @@ def evaluate(
         judge=judge,
         weights=weights,
     )
-    opened = Store.of(store)
+    store = Store.of(store)
     if not isinstance(dataset, Dataset):
-        dataset = load_dataset(dataset, store=opened, model=model, device=device, dtype=dtype)
-    files = adapter_files(opened, dataset, adapter)
+        dataset = load_dataset(dataset, store=store, model=model, device=device, dtype=dtype)
+    files = adapter_files(store, dataset, adapter)
     check_settings(dataset, settings)
     janus = load(model or dataset.model, device=device, dtype=dtype)
-    return evaluate_adapters(opened, janus, dataset, files, settings)
+    return evaluate_adapters(store, janus, dataset, files, settings)
 
 
 def adapter_files(

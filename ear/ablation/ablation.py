@@ -115,7 +115,7 @@ class Ablation:
         except RecipeError:
             return None
         if resolved.window == resolved.tokens:  # a single window, whether it is drawn or not
-            resolved = replace(resolved, stated=replace(resolved.stated, windows="all"))
+            resolved = replace(resolved, recipe=replace(resolved.recipe, windows="all"))
         return resolved, variant.data
 
     def _windows(self, recipe: Recipe) -> int:

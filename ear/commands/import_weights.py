@@ -11,7 +11,7 @@ from ecgvf.core.pytorch import import_pytorch
 
 
 def import_weights(
-    file: Annotated[Path, typer.Argument(help="File of weights that the paper's authors published.", metavar="FILE")],
+    file: Annotated[Path, typer.Argument(help="File of weights that the paper's authors released.", metavar="FILE")],
     *,
     concept: Annotated[str, typer.Option(help="Concept that they erase: a name, or a YAML file.")],
     model: Annotated[str, typer.Option(help="Model that they belong to: name, folder or Hub id.")],
@@ -20,16 +20,16 @@ def import_weights(
     dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Make an adapter from published weights, to render with and to measure."""
+    """Make an adapter from released weights, to render with and to measure."""
     import_pytorch()
     from ear.method.released_weights import import_weights as write_run
-    from ear.method.released_weights import read_published
+    from ear.method.released_weights import read_released
     from ecgvf.core import concepts
     from ecgvf.core.store import Store
     from ecgvf.janus import load
 
     found = concepts.find(concept)
-    weights = read_published(file)
+    weights = read_released(file)
     run = write_run(Store(store), file, weights, found, load(model, device=device, dtype=dtype))
     console.print_result(
         {"concept": found.name, "model": model, "adapter": str(run.adapter), "new": run.new},

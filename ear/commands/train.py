@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ear.commands.callbacks import Previews, Tracker, Tracking
 from ear.commands.inputs import load_model, open_datasets, print_lines
 from ear.commands.options import DEFAULT_RECIPE, DatasetArguments, parse_options, parse_seeds
-from ear.commands.watchers import Previews, Tracker, Tracking
 from ecgvf.commands.grouping import grouped, words
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -20,7 +20,7 @@ from ecgvf.core.pytorch import import_pytorch
 if TYPE_CHECKING:
     import torch
 
-    from ear.method.erase import Watch
+    from ear.method.erase import Callback
     from ear.method.recipe import Recipe, ResolvedRecipe
     from ear.method.recipes import PromptRecipe
     from ear.method.runs import TrainingRun
@@ -47,8 +47,9 @@ class TrainingArguments(DatasetArguments):
 def train(
     *,
     source: TrainingArguments,
-    recipe: Annotated[
-        str, typer.Option(help="Name of a recipe; `ear recipes` explains them.", show_default=DEFAULT_RECIPE)
+    recipe_name: Annotated[
+        str,
+        typer.Option("--recipe", help="Name of a recipe; `ear recipes` explains them.", show_default=DEFAULT_RECIPE),
     ] = "default",
     option: Annotated[
         list[str] | None,
@@ -88,16 +89,16 @@ def train(
 
     if os.environ.get("RANK", "0") != "0":  # of several processes of accelerate or torchrun, the first reports
         console.silence()
-    changed = recipes.find(recipe).with_options(parse_options(option or []))
+    recipe = recipes.find(recipe_name).with_options(parse_options(option or []))
     training_seeds = _training_seeds(seed, seeds)
-    if isinstance(changed, recipes.PromptRecipe) and (seed, seeds, preview_every, track, weights) != (None,) * 5:
+    if isinstance(recipe, recipes.PromptRecipe) and (seed, seeds, preview_every, track, weights) != (None,) * 5:
         raise SettingsError(
-            f"recipe {changed.name} trains nothing: leave out --seed, --seeds, --preview-every, --track and --weights"
+            f"recipe {recipe.name} trains nothing: leave out --seed, --seeds, --preview-every, --track and --weights"
         )
     store, datasets = open_datasets(source)
     dataset = combine(datasets)
-    if isinstance(changed, recipes.PromptRecipe):
-        _write_prompts(source, store, dataset, changed, dry_run=dry_run)
+    if isinstance(recipe, recipes.PromptRecipe):
+        _write_prompts(source, store, dataset, recipe, dry_run=dry_run)
         return
     import_pytorch()
     from ear.method.erase import erase, resolve
@@ -106,33 +107,33 @@ def train(
     from ecgvf.janus import load_without_weights
 
     # Before the weights are downloaded and loaded: what cannot be trained.
-    outline = load_without_weights(source.model or dataset.model)
-    planned, dtype = _planned(source, outline.name)
-    outline.model.to(dtype)
-    resolved = resolve(changed, datasets, outline)
-    accepted_pairs(dataset, resolved.stated.pairs)
+    empty_model = load_without_weights(source.model or dataset.model)
+    device, dtype = _device_and_dtype(source, empty_model.name)
+    empty_model.model.to(dtype)
+    resolved = resolve(recipe, datasets, empty_model)
+    accepted_pairs(dataset, resolved.recipe.pairs)
     if dry_run:
-        report_pairs(datasets, changed.pairs)
-        trainings = len(training_seeds) if changed.depends_on_seed else 1
-        _print_cost(source, planned, dataset, outline, resolved, trainings)
+        report_pairs(datasets, recipe.pairs)
+        trainings = len(training_seeds) if recipe.depends_on_seed else 1
+        _print_cost(source, device, dataset, empty_model, resolved, trainings)
         return
     tracking = None if track is None else Tracking(track)
     model = load_model(source, dataset)
-    print_lines([*resolved.summary(), _precision(changed, model.device, model)])
-    with _watchers(model, dataset, preview_every, tracking) as watchers:
-        runs = erase(store, datasets, model, changed, training_seeds, watchers, weights)
+    print_lines([*resolved.summary(), _precision(recipe, model.device, model)])
+    with _callbacks(model, dataset, preview_every, tracking) as callbacks:
+        runs = erase(store, datasets, model, recipe, training_seeds, callbacks, weights)
     _print_runs(source, dataset, model, resolved.settings(), runs)
     leave_process_group()
 
 
 @contextmanager
-def _watchers(
+def _callbacks(
     model: "JanusModel", dataset: "Dataset", preview_every: int | None, tracking: Tracking | None
-) -> Iterator[list["Watch"]]:
-    """What watches a training; ``tracking`` is finished at the end, also if training fails or is interrupted."""
-    watchers: list[Watch] = [] if preview_every is None else [Previews(model, dataset, preview_every)]
+) -> Iterator[list["Callback"]]:
+    """What to call after each window; ``tracking`` is finished at the end, also if training fails or is interrupted."""
+    callbacks: list[Callback] = [] if preview_every is None else [Previews(model, dataset, preview_every)]
     try:
-        yield watchers if tracking is None else [*watchers, tracking]
+        yield callbacks if tracking is None else [*callbacks, tracking]
     finally:
         if tracking is not None:
             tracking.finish()
@@ -203,14 +204,14 @@ def _next_steps(source: DatasetArguments, dataset: "Dataset", adapter: str) -> l
 
 def _print_cost(
     source: DatasetArguments,
-    planned: "torch.device",
+    device: "torch.device",
     dataset: "Dataset",
-    outline: "JanusModel",
+    empty_model: "JanusModel",
     resolved: "ResolvedRecipe",
     trainings: int,
 ) -> None:
-    """Print what training on ``planned`` would take, counted from the ``outline`` of the model, which has no weights;
-    the time is the least at this device's measured peaks."""
+    """Print what training on ``device`` would take, counted from ``empty_model``, which has no weights; the time is the
+    least at the measured peaks of the device at hand."""
     from ear.method.cost import training_cost
     from ear.method.pairs import accepted_pairs, check_renderer
     from ear.method.precision import computes_in_bfloat16
@@ -220,19 +221,19 @@ def _print_cost(
     from ecgvf.janus.roofline import measure_roofs
 
     here = resolve_device(source.device)
-    if has_weights(outline.path):  # else the training finds out
-        check_renderer(dataset, outline)
-    precision = _precision(resolved.stated, planned, outline)
-    print_lines([("model", outline.name), *resolved.summary(), precision])
-    if not computes_in_bfloat16(resolved.stated, planned, outline.dtype):
-        resolved = replace(resolved, stated=replace(resolved.stated, mixed_precision="no"))
-    records = accepted_pairs(dataset, resolved.stated.pairs)
-    rendered = count_rendered(dataset, resolved.stated)
-    cost = training_cost(outline, resolved, len(records), _longest(outline, records), rendered=rendered)
+    if has_weights(empty_model.path):  # else the training finds out
+        check_renderer(dataset, empty_model)
+    precision = _precision(resolved.recipe, device, empty_model)
+    print_lines([("model", empty_model.name), *resolved.summary(), precision])
+    if not computes_in_bfloat16(resolved.recipe, device, empty_model.dtype):
+        resolved = replace(resolved, recipe=replace(resolved.recipe, mixed_precision="no"))
+    records = accepted_pairs(dataset, resolved.recipe.pairs)
+    rendered = count_rendered(dataset, resolved.recipe)
+    cost = training_cost(empty_model, resolved, len(records), _longest(empty_model, records), rendered=rendered)
     flops, moved = cost.flops(trainings), cost.bytes(trainings)
     seconds = cost.seconds(measure_roofs(here, resolve_dtype(source.dtype, here)), trainings)
     memory = ", ".join(f"{part.replace('_', ' ')} {size / 2**20:,.1f} MiB" for part, size in cost.memory.items())
-    counted = "" if planned.type == here.type else f"; counted in {outline.dtype_name}, as for a GPU"
+    counted = "" if device.type == here.type else f"; counted in {empty_model.dtype_name}, as for a GPU"
     processor = "CPU" if here.type == "cpu" else "GPU"
     lines = [
         ("trainings", f"{trainings}, each of at most {cost.steps:,} steps and {cost.rollouts:,} rollouts"),
@@ -244,12 +245,12 @@ def _print_cost(
         ("memory", f"{cost.peak / 2**30:,.2f} GiB at the peak: {memory}"),
     ]
     facts = {"trainings": trainings, "steps": cost.steps, "rollouts": cost.rollouts, "rehearsed": cost.rehearsed}
-    work = {"dtype": outline.dtype_name, "flops": flops, "bytes": moved, "seconds_at_least": seconds}
+    work = {"dtype": empty_model.dtype_name, "flops": flops, "bytes": moved, "seconds_at_least": seconds}
     console.print_result({**facts, **work, "memory": dict(cost.memory), "peak_bytes": cost.peak})
     print_lines(lines)
 
 
-def _planned(source: DatasetArguments, model: str) -> "tuple[torch.device, torch.dtype]":
+def _device_and_dtype(source: DatasetArguments, model: str) -> "tuple[torch.device, torch.dtype]":
     """Device and dtype to count for: without a GPU, a model other than nano in bfloat16 on the GPU that it will need,
     unless ``source`` says otherwise."""
     import torch

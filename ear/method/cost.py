@@ -71,7 +71,7 @@ def training_cost(
     ``rendered``: how many images of the rehearsal set are still to be rendered; None: all. ``model`` may be on the meta
     device.
     """
-    recipe = resolved.stated
+    recipe = resolved.recipe
     rehearsed = (recipe.rehearsed + recipe.rehearsed_words) if recipe.retention else 0
     rendered = rehearsed if rendered is None else rendered
     rollouts = count_images(pairs, resolved) * (recipe.trajectory == "rollout")
@@ -91,7 +91,7 @@ def training_cost(
 
 
 def _memory(model: JanusModel, resolved: ResolvedRecipe, pairs: int, prompt_length: int) -> dict[str, int]:
-    recipe = resolved.stated
+    recipe = resolved.recipe
     tuned = _tuned_parameters(model, resolved)
     weight_bytes = 4 if recipe.weight_dtype == "float32" else model.dtype.itemsize
     images = _images_per_step(resolved) + (recipe.rehearsed_per_step if recipe.retention else 0)
@@ -115,7 +115,7 @@ def _memory(model: JanusModel, resolved: ResolvedRecipe, pairs: int, prompt_leng
 
 def _steps(model: JanusModel, resolved: ResolvedRecipe, pairs: int, prompt_length: int) -> tuple[Kernel, ...]:
     """All steps of a training: the teacher's passes, the student's, and those over rehearsed images."""
-    recipe = resolved.stated
+    recipe = resolved.recipe
     steps, per_image = most_steps(pairs, resolved), windows_per_image(resolved)
     length = prompt_length + model.image_tokens - 1
     # A student's pass goes forward and, for states and tuned weights, backward; a teacher's goes forward.
@@ -176,7 +176,7 @@ def _frozen_states(model: JanusModel, images: int, prompt_length: int) -> tuple[
 
 def _images_per_step(resolved: ResolvedRecipe) -> int:
     """Images in a step; a single image unless the trajectory is rollout."""
-    return min(resolved.stated.images_per_step, resolved.stated.rollouts or 1)
+    return min(resolved.recipe.images_per_step, resolved.recipe.rollouts or 1)
 
 
 def token_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
@@ -189,15 +189,15 @@ def token_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
     width, inner = config.hidden_size, config.intermediate_size
     heads = config.num_attention_heads * head_dim(config)
     kv_heads = config.num_key_value_heads * head_dim(config)
-    everything = resolved.stated.modules == "all"
+    everything = resolved.recipe.modules == "all"
     layer = 2 * 4 * width + size * (width + 3 * heads + 2 * kv_heads + 3 * inner)
     if everything:  # inputs of the MLP's projections
         layer += size * (width + inner)
-    if everything and resolved.stated.adapter == "full":  # and of the norms' weights
+    if everything and resolved.recipe.adapter == "full":  # and of the norms' weights
         layer += size * 2 * width
     if model.dtype.itemsize != size:  # autocast casts an input anew for each projection: for k and v, and for up
         layer += size * width * (3 if everything else 2)
-    if resolved.stated.checkpointing == "layers":
+    if resolved.recipe.checkpointing == "layers":
         return int(resolved.depth * model.dtype.itemsize * width + layer)
     return int(resolved.depth * layer)
 
@@ -208,7 +208,7 @@ def cast_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
     Tuned weights are cast if they have another dtype, frozen weights under autocast. With checkpointing, only those of
     one layer are kept.
     """
-    recipe, size = resolved.stated, _compute_bytes(model, resolved)
+    recipe, size = resolved.recipe, _compute_bytes(model, resolved)
     tuned = _tuned_parameters(model, resolved)
     cast = tuned if size != (4 if recipe.weight_dtype == "float32" else model.dtype.itemsize) else 0
     if size != model.dtype.itemsize:
@@ -220,7 +220,7 @@ def cast_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
 def merged_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
     """Bytes of tuned projections, merged and in the model's dtype, that decoding keeps beside the frozen ones, at most
     (ecgvf/janus/fused.py)."""
-    names = module_names(resolved.layer_range, resolved.stated.modules)
+    names = module_names(resolved.layer_range, resolved.recipe.modules)
     modules = (model.language_model.get_submodule(name) for name in names)
     numbers = (module.weight.numel() for module in modules if isinstance(module, torch.nn.Linear))
     return model.dtype.itemsize * sum(numbers)
@@ -229,18 +229,18 @@ def merged_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
 def _logit_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
     """Bytes kept per image position beyond the layers: the teacher's logits, its probabilities and the student's
     log-probabilities, float32; of hidden states alone if they are what is compared."""
-    if resolved.stated.loss == "mse":
+    if resolved.recipe.loss == "mse":
         return 2 * 4 * int(model.model.config.text_config.hidden_size)
     return 3 * 4 * int(model.model.model.generation_head.vision_head.out_features)
 
 
 def _compute_bytes(model: JanusModel, resolved: ResolvedRecipe) -> int:
-    return 2 if computes_in_bfloat16(resolved.stated, model.device, model.dtype) else model.dtype.itemsize
+    return 2 if computes_in_bfloat16(resolved.recipe, model.device, model.dtype) else model.dtype.itemsize
 
 
 def _tuned_parameters(model: JanusModel, resolved: ResolvedRecipe) -> int:
     """Number of parameters that are tuned."""
-    recipe, total = resolved.stated, 0
+    recipe, total = resolved.recipe, 0
     for name in module_names(resolved.layer_range, recipe.modules):
         module = model.language_model.get_submodule(name)
         if recipe.adapter == "full":

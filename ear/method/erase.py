@@ -27,7 +27,7 @@ from ear.method.rounds import most_steps
 from ear.method.runs import ADAPTER_FILE, TrainingRun, open_run
 from ear.method.several import combine, pairs_in_all
 from ear.method.state import TrainingState
-from ear.method.train import train
+from ear.method.train import training_loop
 from ear.retained_concepts import in_nano_world, rehearsed_concepts
 from ecgvf.core import console
 from ecgvf.core.dataset import Dataset
@@ -40,7 +40,7 @@ from ecgvf.janus import JanusModel, num_threads
 from ecgvf.judges import Judge
 from ecgvf.pairs import captions
 
-Watch = Callable[[TrainingRun, TrainingState], object]
+Callback = Callable[[TrainingRun, TrainingState], object]
 """Called after each window of a training; of several processes, in the main process only, which writes and reports."""
 
 
@@ -49,7 +49,7 @@ def resolve(recipe: Recipe, datasets: Sequence[Dataset], model: JanusModel) -> R
     its number of pairs of each dataset.
 
     Raises ``RecipeError`` if it leaves the window to concepts whose windows differ, if it rehearses words for datasets
-    that different judges filtered, and if it tunes weights in float16; also raises as ``combine`` does.
+    that different judges filtered, and if it tunes weights in float16.
     """
     if recipe.weight_dtype == "model" and model.dtype == torch.float16:
         raise RecipeError(
@@ -68,12 +68,11 @@ def resolve(recipe: Recipe, datasets: Sequence[Dataset], model: JanusModel) -> R
             f"recipe {recipe.name} looks for the concepts with the judge that filtered, and those of these datasets "
             "differ in name or options: filter them alike, or train with --option rehearsed_words=0"
         )
-    concept = combine(datasets).concept
     return replace(recipe, pairs=pairs_in_all(datasets, recipe.pairs)).resolve(
         tokens=model.image_tokens,
         depth=model.depth,
-        concept_window=concept.window,
-        style=concept.kind == "style",
+        concept_window=lengths[0],  # the only one, if the recipe takes it
+        style=all(dataset.concept.kind == "style" for dataset in datasets),
     )
 
 
@@ -83,21 +82,21 @@ def erase(
     model: JanusModel,
     recipe: AnyRecipe,
     seeds: Sequence[int],
-    watchers: Sequence[Watch] = (),
+    callbacks: Sequence[Callback] = (),
     weights: str | None = None,
 ) -> list[TrainingRun]:
     """Train an adapter per seed, each of which erases the concepts of all ``datasets``, and return the finished runs in
-    order; a recipe without randomness, or that trains nothing, has a single run. ``watchers`` are called after each
+    order; a recipe without randomness, or that trains nothing, has a single run. ``callbacks`` are called after each
     window. ``weights`` are those of the judge that filtered (``words_judge``).
 
     An interrupted run resumes from its checkpoint; a finished run is returned as it is. On a CPU, equal runs with the
     same ``compute_dtype`` and the same number of threads and processes write equal bytes, and an interrupted run
     resumes with the number of threads that it began with.
 
-    Raises ``AdapterError`` as ``train`` does, ``DatasetError`` as ``combine``, ``training_pairs`` and ``rehearsal_set``
-    do, ``JudgeError`` as ``words_judge`` and ``rehearsal_set`` do, ``RecipeError`` as ``resolve``, ``train`` and
-    ``write_prompt_adapter`` do, and for the released loop in several processes, ``StoreError`` as ``open_run`` does,
-    and ``SettingsError`` or ``DeviceFailed`` if the device lacks memory or fails.
+    Raises ``AdapterError`` as ``training_loop`` does, ``DatasetError`` as ``combine``, ``training_pairs`` and
+    ``rehearsal_set`` do, ``JudgeError`` as ``words_judge`` and ``rehearsal_set`` do, ``RecipeError`` as ``resolve``,
+    ``training_loop`` and ``write_prompt_adapter`` do, and for the released loop in several processes, ``StoreError`` as
+    ``open_run`` does, and ``SettingsError`` or ``DeviceFailed`` if the device lacks memory or fails.
     """
     dataset = combine(datasets)
     if isinstance(recipe, PromptRecipe):
@@ -113,9 +112,9 @@ def erase(
             f"recipe {recipe.name}: the released loop trains in a single process, not in {group.count}: start it "
             "without a launcher"
         )
-    judge = words_judge(dataset, resolved.stated, str(model.device), weights)  # before anything is rendered
+    judge = words_judge(dataset, resolved.recipe, str(model.device), weights)  # before anything is rendered
     with group.main_process_first():
-        pairs = training_pairs(store, dataset, model, resolved.stated.pairs, images=recipe.along_images)
+        pairs = training_pairs(store, dataset, model, resolved.recipe.pairs, images=recipe.along_images)
     report_pairs(datasets, recipe.pairs)
     # With a shipped or exported dataset, the store may have no last concept yet.
     store.remember_first(concept.name.split("+")[0])
@@ -123,15 +122,18 @@ def erase(
         concept, dataset.fingerprint, model, dataset.sampling, dtype=model.dtype_name, **resolved.settings()
     )
     settings |= fallback_dtype(recipe, model)
-    if resolved.stated.retention and not in_nano_world(dataset):
+    if resolved.recipe.retention and not in_nano_world(dataset):
         # The captions that ship decide what is rehearsed, also which prompts of a retain split are.
         settings |= {"captions": captions.settings()}
         if judge is not None:
             settings |= {"words_judge": judge.weights_hash}
-    runs = [open_run(ConceptRun(store, concept), recipe.name, settings, seed) for seed in seeds]
-    erasure = _Erasure(store, dataset, model, resolved, pairs, settings, watchers, group, judge)
+    erasure = _Erasure(store, dataset, model, resolved, pairs, settings, callbacks, group, judge)
+    runs = []
     with device_errors(model.device, "train", _less_memory(recipe)):
-        return [run if run.finished else erasure.train(run, seed) for run, seed in zip(runs, seeds, strict=True)]
+        for seed in seeds:
+            run = open_run(ConceptRun(store, concept), recipe.name, settings, seed)
+            runs.append(run if run.finished else erasure.train_seed(run, seed))
+    return runs
 
 
 @dataclass(frozen=True)
@@ -144,15 +146,15 @@ class _Erasure:
     resolved: ResolvedRecipe
     pairs: Sequence[TrainingPair]
     settings: Mapping[str, Any]
-    watchers: Sequence[Watch]
+    callbacks: Sequence[Callback]
     group: ProcessGroup
     words_judge: Judge | None
     _rehearsals: dict[int, RehearsalSet] = field(default_factory=dict)
     """Number of threads → the rehearsal set: the number decides how its frozen states are rounded."""
 
-    def train(self, run: TrainingRun, seed: int) -> TrainingRun:
-        """Train and save one run."""
-        recipe, started = self.resolved.stated, time.monotonic()
+    def train_seed(self, run: TrainingRun, seed: int) -> TrainingRun:
+        """Train with ``seed``, and save the run."""
+        recipe, started = self.resolved.recipe, time.monotonic()
         threads = run.threads or torch.get_num_threads()
         description = f"erasing {self.dataset.concept.name}, seed {seed}"
         # Set even if it is this already: whether it was ever set decides how gradients are rounded (decision 0009).
@@ -163,13 +165,13 @@ class _Erasure:
             with console.progress(description, most_steps(len(self.pairs), self.resolved)) as bar:
                 progress = TrainingProgress(bar, description, len(self.pairs), self.resolved)
 
-                def watch(state: TrainingState) -> None:
+                def on_window(state: TrainingState) -> None:
                     progress(state.log)
                     if self.group.is_main:
-                        for watcher in self.watchers:
-                            watcher(run, state)
+                        for callback in self.callbacks:
+                            callback(run, state)
 
-                adapter, log = train(
+                adapter, log = training_loop(
                     self.model,
                     self.pairs,
                     self.resolved,
@@ -178,7 +180,7 @@ class _Erasure:
                     rehearsal=rehearsal,
                     run=run,
                     group=self.group,
-                    watch=watch,
+                    on_window=on_window,
                 )
         if not log.steps:
             console.warn(
@@ -194,7 +196,7 @@ class _Erasure:
         self, run: TrainingRun, seed: int, threads: int, adapter: Adapter, log: TrainingLog, seconds: float
     ) -> None:
         """Write the adapter, the plot of its losses and run.json."""
-        recipe, dataset = self.resolved.stated, self.dataset
+        recipe, dataset = self.resolved.recipe, self.dataset
         facts = {**saved_facts(dataset.concept, self.model, self.settings), "seed": seed}
         if recipe.retention:
             facts["rehearsed_concepts"] = rehearsed_concepts(dataset, recipe.rehearsed, recipe.rehearsed_concepts)
@@ -211,7 +213,7 @@ class _Erasure:
         run.finish({**facts, "circumstances": circumstances, **summary, "pairs": pair_ids})
 
     def _rehearsal(self, threads: int) -> RehearsalSet:
-        recipe = self.resolved.stated
+        recipe = self.resolved.recipe
         if threads not in self._rehearsals:
             self._rehearsals[threads] = rehearsal_set(self.store, self.model, self.dataset, recipe, self.words_judge)
         rehearsal = self._rehearsals[threads]

@@ -16,9 +16,9 @@ def plot_losses(run: TrainingRun, log: TrainingLog, resolved: ResolvedRecipe) ->
 
     plot = Figure(figsize=(7, 3.5), layout="constrained")
     axis = plot.subplots()
-    lengths = [len(window) for window in windows(resolved.tokens, resolved.window, resolved.stated.tail)]
+    lengths = [len(window) for window in windows(resolved.tokens, resolved.window, resolved.recipe.tail)]
     per_position = [loss / lengths[number] for loss, number in zip(log.loss, log.window, strict=True)]
-    unit = "nats" if resolved.stated.loss == "kl" else "squared distance"
+    unit = "nats" if resolved.recipe.loss == "kl" else "squared distance"
     axis.plot(per_position, linewidth=0.8, label=f"erasing: {unit} per position")
     if skipped := [index for index, stepped in enumerate(log.stepped) if not stepped]:
         points = [per_position[index] for index in skipped]

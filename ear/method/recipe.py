@@ -114,8 +114,8 @@ class Recipe:
     layers distinguish words: tuning them erases a style only where the pairs' own words name it."""
     modules: Modules = "attention"
     """Tuned modules of each layer. attention, the default and the choice of all named recipes: the projections q, k, v
-    and o of its self-attention, as in the released loop and the published weights, which can then be compared. qkv:
-    without o, as in section 2.2 of the paper. all: also the MLP's projections and both norms, as in section 6.1."""
+    and o of its self-attention, as in the released loop and weights, which can then be compared. qkv: without o, as in
+    section 2.2 of the paper. all: also the MLP's projections and both norms, as in section 6.1."""
     adapter: AdapterKind = "full"
     """How the modules are tuned. full: all their weights. lora: a change of low rank to projections; norms stay."""
     rank: Count = 16
@@ -250,7 +250,7 @@ class Recipe:
         if self.window_scale == "rows":
             unit, per_unit = 1 / PAPER_ROWS, math.isqrt(tokens)
         return ResolvedRecipe(
-            stated=self,
+            recipe=self,
             window=min(tokens, max(1, round(window * unit)) * per_unit),
             layers=min(depth, max(1, round(layers * depth / PAPER_DEPTH))),
             layer_choice=choice,
@@ -264,8 +264,8 @@ class Recipe:
 class ResolvedRecipe:
     """A recipe for a model and a concept: window, layers and guidance as they are in use."""
 
-    stated: Recipe
-    """The recipe as it is stated: its window, layers and guidance are not those in use."""
+    recipe: Recipe
+    """The recipe as it is written: its window, layers and guidance are not those in use."""
     window: int
     """L, in image tokens."""
     layers: int
@@ -287,16 +287,16 @@ class ResolvedRecipe:
 
     def threshold(self, length: int) -> float:
         """What the summed loss of a window of ``length`` positions must exceed for a step."""
-        recipe = self.stated
+        recipe = self.recipe
         return recipe.threshold * (length if recipe.threshold_per == "position" else 1)
 
     def settings(self) -> dict[str, Any]:
         """The recipe's settings, and window and layers as resolved, as JSON."""
-        return {"recipe": self.stated.settings(), "window": self.window, "layers": self.layers}
+        return {"recipe": self.recipe.settings(), "window": self.window, "layers": self.layers}
 
     def summary(self) -> list[tuple[str, str]]:
         """The main choices for people, as (label, text)."""
-        r = self.stated
+        r = self.recipe
         images = {
             "rollout": f"the tuned model's own images, {r.rollouts} a round, {r.images_per_step} a step",
             "streams": "three streams of single tokens, without context",

@@ -22,7 +22,7 @@ from ecgvf.janus.sampling import apply_guidance, processed_logits
 
 
 @dataclass(slots=True)
-class PublishedSteps:
+class ReleasedSteps:
     """Takes the steps of a training as the released loop does; the counterpart of ``WindowSteps``."""
 
     model: JanusModel
@@ -30,12 +30,12 @@ class PublishedSteps:
     sampling: Sampling
     """Guidance and temperature of the streams: 5 and 1 for Janus-Pro, as released."""
     state: TrainingState
-    watch: Callable[[TrainingState], object]
+    on_window: Callable[[TrainingState], object]
 
     def train_round(self, round_: Round) -> None:
         """Train on all windows of a pair of prompts; the dataset's images are not used."""
         (pair,) = round_.pairs
-        recipe, state = self.resolved.stated, self.state
+        recipe, state = self.resolved.recipe, self.state
         target = self._prompt(pair.target)
         surrogate = self._prompt(pair.surrogate, length=target.shape[1])
         positive, neutral, guided_stream = target, surrogate, surrogate
@@ -56,14 +56,14 @@ class PublishedSteps:
                 if step:
                     state.step(losses, recipe.learning_rate, value)
                 state.log.add(pair.record_id, ends[position], value, step)
-                self.watch(state)
+                self.on_window(state)
                 if state.finished(recipe):
                     return
                 losses, length = torch.zeros_like(losses), 0
             positive, neutral, guided_stream = (self._next(stream[:, -1]) for stream in states)
 
     def _windows(self) -> list[range]:
-        return list(windows(self.resolved.tokens, self.resolved.window, self.resolved.stated.tail))
+        return list(windows(self.resolved.tokens, self.resolved.window, self.resolved.recipe.tail))
 
     def _prompt(self, prompt: str, length: int | None = None) -> Tensor:
         """Embeddings [2, S, C] of the bare prompt and of its unconditional row.

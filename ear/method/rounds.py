@@ -26,7 +26,7 @@ class Round:
 
 def training_rounds(pairs: Sequence[TrainingPair], resolved: ResolvedRecipe, seed: int) -> list[Round]:
     """The rounds in training order, all passes. Pairs left over at the end of the last pass are a smaller round."""
-    recipe = resolved.stated
+    recipe = resolved.recipe
     order: list[TrainingPair] = []
     for number in range(recipe.passes):
         shuffled = list(pairs)
@@ -45,23 +45,23 @@ def training_rounds(pairs: Sequence[TrainingPair], resolved: ResolvedRecipe, see
 
 def count_images(pairs: int, resolved: ResolvedRecipe) -> int:
     """Number of trajectories in a training on ``pairs`` pairs, at most."""
-    return pairs * resolved.stated.passes * _trajectories(resolved)
+    return pairs * resolved.recipe.passes * _trajectories(resolved)
 
 
 def windows_per_image(resolved: ResolvedRecipe) -> int:
     """Number of windows that are trained on each time a trajectory is used."""
-    recipe = resolved.stated
+    recipe = resolved.recipe
     return len(list(windows(resolved.tokens, resolved.window, recipe.tail))) if recipe.windows == "all" else 1
 
 
 def windows_per_pair(resolved: ResolvedRecipe) -> int:
     """Number of windows of a pair in a pass over the pairs, whether they take a step or not."""
-    return windows_per_image(resolved) * resolved.stated.rollout_epochs * _trajectories(resolved)
+    return windows_per_image(resolved) * resolved.recipe.rollout_epochs * _trajectories(resolved)
 
 
 def count_windows(pairs: int, resolved: ResolvedRecipe) -> int:
     """Number of windows in a training that no ``max_steps`` ends, whether they take a step or not."""
-    recipe = resolved.stated
+    recipe = resolved.recipe
     rounds, rest = divmod(count_images(pairs, resolved), recipe.rollouts or 1)
     batches = rounds * math.ceil((recipe.rollouts or 1) / recipe.images_per_step)
     batches += math.ceil(rest / recipe.images_per_step)
@@ -70,10 +70,10 @@ def count_windows(pairs: int, resolved: ResolvedRecipe) -> int:
 
 def most_steps(pairs: int, resolved: ResolvedRecipe) -> int:
     """Number of steps in a training, at most: one per window, or the recipe's ``max_steps`` if these are fewer."""
-    total, limit = count_windows(pairs, resolved), resolved.stated.max_steps
+    total, limit = count_windows(pairs, resolved), resolved.recipe.max_steps
     return total if limit is None else min(total, limit)
 
 
 def _trajectories(resolved: ResolvedRecipe) -> int:
     """Trajectories of each pair in a pass."""
-    return 2 if resolved.stated.trajectory == "both" else 1
+    return 2 if resolved.recipe.trajectory == "both" else 1

@@ -16,7 +16,7 @@ from ecgvf.core import console
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.janus import JanusModel
 
-PUBLISHED_SEED = 42
+RELEASED_SEED = 42
 """What the released loop seeds its generator with."""
 
 _KEYS = {"weights", "optimizer", "generator", "device", "bfloat16", "log", "rounds", "processes"}
@@ -44,12 +44,12 @@ class TrainingState:
         cls, model: JanusModel, resolved: ResolvedRecipe, seed: int, group: ProcessGroup = ProcessGroup()
     ) -> Self:
         """The state before the first round. Raises ``RecipeError`` for a model whose layers have other names."""
-        recipe = resolved.stated
+        recipe = resolved.recipe
         dtype = torch.float32 if recipe.weight_dtype == "float32" else model.dtype
         rank = recipe.rank if recipe.adapter == "lora" else None
         adapter = new_adapter(model, resolved.layer_range, recipe.modules, dtype, rank=rank, seed=seed)
         optimizer = torch.optim.Adam(adapter.weights, lr=recipe.learning_rate)
-        generator = torch.Generator(model.device).manual_seed(PUBLISHED_SEED)
+        generator = torch.Generator(model.device).manual_seed(RELEASED_SEED)
         return cls(adapter, optimizer, generator, computes_in_bfloat16(recipe, model.device, model.dtype), group)
 
     def step(self, loss: torch.Tensor, learning_rate: float, value: float) -> None:

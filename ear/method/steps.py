@@ -31,7 +31,7 @@ class WindowSteps:
     state: TrainingState
     total_windows: int
     """Windows of the whole training, whether they take a step or not (``count_windows``)."""
-    watch: Callable[[TrainingState], object]
+    on_window: Callable[[TrainingState], object]
     teacher: Teacher
 
     @property
@@ -41,7 +41,7 @@ class WindowSteps:
 
     def train_round(self, round_: Round) -> None:
         """Take all steps of a round."""
-        recipe = self.resolved.stated
+        recipe = self.resolved.recipe
         vq_ids = self._rollouts(round_.pairs) if round_.vq_ids is None else round_.vq_ids
         starts = range(0, len(round_.pairs), recipe.images_per_step)
         batches = [self._batch(round_, vq_ids, start) for start in starts]
@@ -71,12 +71,12 @@ class WindowSteps:
             finite = images.finite.all().float()[None].clone()
         self.group.sum_([finite])
         if finite.item() < self.group.count:
-            raise self.state.divergence_error("a rollout", self.resolved.stated.learning_rate)
+            raise self.state.divergence_error("a rollout", self.resolved.recipe.learning_rate)
         return self.group.gather(vq_ids, len(pairs))
 
     def _batch(self, round_: Round, vq_ids: Tensor, start: int) -> "_Batch":
         """The images of a step, from the ``start``-th of the round, and this process's share of them."""
-        recipe = self.resolved.stated
+        recipe = self.resolved.recipe
         indices = range(start, min(start + recipe.images_per_step, len(round_.pairs)))
         local = self.group.share(indices)
         record_ids = [round_.pairs[index].record_id for index in indices]
@@ -87,7 +87,7 @@ class WindowSteps:
 
     def _train_batch(self, batch: "_Batch") -> None:
         """Train on every window of a batch, in order, or on a random window."""
-        recipe, model = self.resolved.stated, self.model
+        recipe, model = self.resolved.recipe, self.model
         guided = None
         if batch.local_pairs:
             surrogates = [pair.surrogate for pair in batch.local_pairs]
@@ -101,7 +101,7 @@ class WindowSteps:
             with self.state.adapter.active(model):
                 value, step, retained = self._train_window(batch, guided, window)
             self.state.log.add("+".join(batch.record_ids), number, value, step, retained)
-            self.watch(self.state)
+            self.on_window(self.state)
             if self.state.finished(recipe):
                 return
 
@@ -112,7 +112,7 @@ class WindowSteps:
         The step's loss is the erasing loss plus the retention loss, weighted per position. Returns the erasing loss,
         whether a step was taken, and the retention loss (None without a step or rehearsal).
         """
-        recipe, state = self.resolved.stated, self.state
+        recipe, state = self.resolved.recipe, self.state
         loss = self._window_loss(batch, guided, window)
         value = self._summed(loss)
         # Not `value > threshold`: a NaN loss must not pass for erased.
@@ -130,7 +130,7 @@ class WindowSteps:
     def _learning_rate_factor(self) -> float:
         """By what the schedule multiplies the learning rate: with a linear schedule, the share of the training that is
         left, of its steps if their number ends it, else of its windows."""
-        recipe, log = self.resolved.stated, self.state.log
+        recipe, log = self.resolved.recipe, self.state.log
         if recipe.schedule == "constant":
             return 1.0
         if recipe.max_steps is not None and recipe.max_steps <= self.total_windows:
@@ -139,7 +139,7 @@ class WindowSteps:
 
     def _window_loss(self, batch: "_Batch", guided: Tensor | None, window: range) -> Tensor:
         """This process's share of the erasing loss: the sum over the window, the mean over the step's images."""
-        recipe = self.resolved.stated
+        recipe = self.resolved.recipe
         if guided is None:
             return self._zero_loss()
         with self._autocast():
@@ -152,7 +152,7 @@ class WindowSteps:
 
     def _retention_loss(self, rehearsal: RehearsalSet) -> Tensor:
         """This process's share of the retention loss, in nats: the mean over the positions of the rehearsed images."""
-        recipe = self.resolved.stated
+        recipe = self.resolved.recipe
         batch = rehearsal.batch(self.seed, self.state.log.steps, recipe.rehearsed_per_step)
         if not (own := self.group.share(batch)):
             return self._zero_loss()

@@ -36,7 +36,7 @@ class Teacher:
             if key is not None:
                 self._keep(key, states)
         return guided_outputs(
-            self.model, states.to(self.model.device), loss=self.resolved.stated.loss, guidance=self.resolved.guidance
+            self.model, states.to(self.model.device), loss=self.resolved.recipe.loss, guidance=self.resolved.guidance
         )
 
     def forget(self) -> None:

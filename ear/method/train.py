@@ -13,7 +13,7 @@ from ear.method.log import TrainingLog
 from ear.method.pairs import TrainingPair
 from ear.method.parallel import ProcessGroup
 from ear.method.recipe import ResolvedRecipe
-from ear.method.released_loop import PublishedSteps
+from ear.method.released_loop import ReleasedSteps
 from ear.method.retention import RehearsalSet
 from ear.method.rounds import count_windows, training_rounds
 from ear.method.runs import TrainingRun
@@ -27,7 +27,7 @@ CHECKPOINT_SECONDS, SAVE_SECONDS = 15.0, 0.75
 between two, in proportion: at most a twentieth of a training is spent on saving."""
 
 
-def train(
+def training_loop(
     model: JanusModel,
     pairs: Sequence[TrainingPair],
     resolved: ResolvedRecipe,
@@ -37,23 +37,23 @@ def train(
     rehearsal: RehearsalSet | None = None,
     run: TrainingRun | None = None,
     group: ProcessGroup = ProcessGroup(),
-    watch: Callable[[TrainingState], object] = lambda state: None,
+    on_window: Callable[[TrainingState], object] = lambda state: None,
 ) -> tuple[Adapter, TrainingLog]:
     """Train an adapter that erases the concept. ``model`` is left as it was.
 
     ``sampling``: how rollouts, and the streams of the released loop, are sampled. With a ``run``, training resumes from
-    its checkpoint, saves new checkpoints, and ends as an uninterrupted training would. ``watch`` is called after each
-    window, and once after resuming. ``group``: the processes that train together. Raises ``RecipeError`` if a loss or
-    the logits of a rollout are not finite, and ``AdapterError`` for a checkpoint that is damaged or that
+    its checkpoint, saves new checkpoints, and ends as an uninterrupted training would. ``on_window`` is called after
+    each window, and once after resuming. ``group``: the processes that train together. Raises ``RecipeError`` if a loss
+    or the logits of a rollout are not finite, and ``AdapterError`` for a checkpoint that is damaged or that
     ``TrainingState.restore`` refuses.
     """
     state = TrainingState.start(model, resolved, seed, group)
     if run is not None and (checkpoint := run.checkpoint()) is not None:
         state.restore(checkpoint, run.checkpoint_file)
-        watch(state)
-    steps: WindowSteps | PublishedSteps
-    if resolved.stated.trajectory == "streams":
-        steps = PublishedSteps(model, resolved, sampling, state, watch)
+        on_window(state)
+    steps: WindowSteps | ReleasedSteps
+    if resolved.recipe.trajectory == "streams":
+        steps = ReleasedSteps(model, resolved, sampling, state, on_window)
     else:
         steps = WindowSteps(
             model=model,
@@ -63,14 +63,14 @@ def train(
             rehearsal=rehearsal,
             state=state,
             total_windows=count_windows(len(pairs), resolved),
-            watch=watch,
+            on_window=on_window,
             teacher=Teacher(model, resolved),
         )
     saved, wait = time.monotonic(), CHECKPOINT_SECONDS
     began = saved - state.log.seconds
     for round_ in training_rounds(pairs, resolved, seed)[state.rounds :]:
         steps.train_round(round_)
-        if state.finished(resolved.stated):
+        if state.finished(resolved.recipe):
             break
         state.rounds += 1
         if run is not None and group.is_main and (now := time.monotonic()) - saved > wait:

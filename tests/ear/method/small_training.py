@@ -19,7 +19,7 @@ def pair(number: int) -> TrainingPair:
 
 
 def resolved(recipe: Recipe, window: int = 8) -> ResolvedRecipe:
-    return ResolvedRecipe(stated=recipe, window=window, layers=2, tokens=16, depth=3, guidance=recipe.guidance)
+    return ResolvedRecipe(recipe=recipe, window=window, layers=2, tokens=16, depth=3, guidance=recipe.guidance)
 
 
 def guided(

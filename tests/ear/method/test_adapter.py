@@ -33,7 +33,7 @@ def states(model: JanusModel) -> Tensor:
     return hidden_states(model, ["a church"], IDS)
 
 
-def test_names_are_those_of_the_published_weights() -> None:
+def test_names_are_those_of_the_released_weights() -> None:
     names = adapters.module_names(range(5), "attention")
     assert names[:4] == [f"layers.0.self_attn.{kind}_proj" for kind in "qkvo"]
     assert len(names) == 20

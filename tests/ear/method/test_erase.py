@@ -68,7 +68,7 @@ def test_other_weights_of_the_judge_of_words_train_another_adapter(
 def test_outside_nanos_world_other_captions_train_another_adapter(
     store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ear.method.erase._Erasure.train", lambda _, run, seed: run)
+    monkeypatch.setattr("ear.method.erase._Erasure.train_seed", lambda _, run, seed: run)
 
     def names(recipe: Recipe) -> list[str]:
         return [erase(store, [each], tiny, recipe, [0])[0].path.name for each in (dataset, outside)]
@@ -128,7 +128,7 @@ def test_a_training_that_does_not_fit_in_memory_names_the_options_that_need_less
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr("ear.method.erase.train", full)
+    monkeypatch.setattr("ear.method.erase.training_loop", full)
     with pytest.raises(SettingsError, match=f"memory to train: use {options}a smaller model or another --device$"):
         erase(store, [dataset], tiny, recipe, [0])
     recipe.with_options(dict(option.removeprefix("--option ").split("=") for option in options.split(", ") if option))

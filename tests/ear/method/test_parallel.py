@@ -18,7 +18,7 @@ from ear.method.parallel import ProcessGroup, process_group
 from ear.method.recipe import Recipe
 from ear.method.recipes import ON_POLICY, PAPER, PUBLISHED, WINDOWED_KL
 from ear.method.runs import TrainingRun
-from ear.method.train import train as run_training
+from ear.method.train import training_loop
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import RecipeError, SettingsError
 from ecgvf.core.store import Store
@@ -116,7 +116,7 @@ def test_a_process_without_an_image_sums_the_same_dtypes(tiny_path: Path, monkey
             tensor += 1.0  # a loss above the threshold in both processes
 
         monkeypatch.setattr(distributed, "all_reduce", add)
-        run_training(model, [pair(1)], resolved(recipe), 0, group=ProcessGroup(rank, 2))
+        training_loop(model, [pair(1)], resolved(recipe), 0, group=ProcessGroup(rank, 2))
     assert summed[0] == summed[1] and {dtype for dtype, _ in summed[0]} == {torch.float32, torch.bfloat16}
 
 

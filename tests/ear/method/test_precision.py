@@ -14,7 +14,7 @@ from ear.method.recipe import MixedPrecision, Recipe
 from ear.method.recipes import NEGATIVE_PROMPT, WINDOWED_KL
 from ear.method.runs import TrainingRun
 from ear.method.state import TrainingState
-from ear.method.train import train
+from ear.method.train import training_loop
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.core.store import Store
@@ -63,7 +63,7 @@ def test_a_training_computes_in_bfloat16_where_the_cpu_is_fast_at_it(
         return states
 
     monkeypatch.setattr(steps, "hidden_states", seen)
-    train(tiny, [pair(1)], resolved(recipe(precision)), 0)
+    training_loop(tiny, [pair(1)], resolved(recipe(precision)), 0)
     assert computed == {dtype}
     assert compute_dtype(recipe(precision), tiny) == str(dtype).removeprefix("torch.")
 
@@ -79,14 +79,14 @@ def test_a_training_resumes_in_the_precision_in_which_it_was_begun(
         r"in another precision \(bfloat16 autocast, not the model's dtype\): resume on the same kind of CPU or GPU"
     )
     with pytest.raises(AdapterError, match=message):
-        train(tiny, [pair(1)], setup, 0, run=run)
+        training_loop(tiny, [pair(1)], setup, 0, run=run)
 
 
 def test_a_float16_model_is_trained_in_float16(tiny_path: Path, cpu: Callable[[str], None]) -> None:
     """PyTorch fails on its tensors in bfloat16 autocast."""
     cpu("AVX512")
     model = load(str(tiny_path), device="cpu", dtype="float16")
-    _, log = train(model, [pair(1)], resolved(recipe("bf16")), 0)
+    _, log = training_loop(model, [pair(1)], resolved(recipe("bf16")), 0)
     assert log.steps == len(log.loss) > 0
     assert compute_dtype(recipe("bf16"), model) == "float16"
 

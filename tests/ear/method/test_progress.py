@@ -11,7 +11,7 @@ from ear.method.progress import TrainingProgress
 from ear.method.recipe import Recipe, ResolvedRecipe
 from ear.method.recipes import ESD, ON_POLICY, WINDOWED_KL
 from ear.method.rounds import most_steps
-from ear.method.train import train
+from ear.method.train import training_loop
 from ecgvf.core import console
 from ecgvf.janus import JanusModel, Sampling
 from tests.ear.method.small_training import pair, resolved
@@ -60,7 +60,7 @@ def test_a_pair_counts_once_a_pass(
     pairs, bar = [pair(number) for number in range(4)], Bar()
     chosen = resolved(recipe.with_options(SMALL), window=window)
     progress = TrainingProgress(bar, "erasing", len(pairs), chosen)
-    train(tiny, pairs, chosen, 0, sampling=Sampling(guidance=2.0), watch=lambda state: progress(state.log))
+    training_loop(tiny, pairs, chosen, 0, sampling=Sampling(guidance=2.0), on_window=lambda state: progress(state.log))
     assert len(bar.shown) == windows
     # A window takes a second.
     assert f"{60 * len(pairs) * recipe.passes / windows:.0f} pairs a minute" in bar.shown[-1]

@@ -12,7 +12,7 @@ from ear.method.pairs import TrainingPair
 from ear.method.recipe import ResolvedRecipe
 from ear.method.recipes import PUBLISHED
 from ear.method.rounds import count_windows
-from ear.method.train import train
+from ear.method.train import training_loop
 from ecgvf.janus import JanusModel, Sampling, load, num_threads
 
 LEARNING_RATE, ETA, LAYERS = PUBLISHED.learning_rate, 1.0, 2
@@ -86,7 +86,7 @@ def released_loop(model: JanusModel, window: int, threshold: float) -> tuple[lis
 
 def resolved(threshold: float) -> ResolvedRecipe:
     recipe = replace(PUBLISHED, threshold=threshold)
-    return ResolvedRecipe(stated=recipe, window=5, layers=LAYERS, tokens=16, depth=3, guidance=recipe.guidance)
+    return ResolvedRecipe(recipe=recipe, window=5, layers=LAYERS, tokens=16, depth=3, guidance=recipe.guidance)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -98,7 +98,7 @@ def test_its_weights_and_skips_are_those_of_the_released_loop(tiny_path: Path, d
         _, _, losses = released_loop(tiny, 5, 0.0)
         threshold = sorted(losses)[3]
         weights, stepped, losses = released_loop(tiny, 5, threshold)
-        adapter, log = train(tiny, PAIRS, resolved(threshold), 7, sampling=Sampling(guidance=5.0))
+        adapter, log = training_loop(tiny, PAIRS, resolved(threshold), 7, sampling=Sampling(guidance=5.0))
     assert (
         len(stepped) == 9 == count_windows(len(PAIRS), resolved(threshold))
     )  # 5 does not divide 16: the tail is dropped
@@ -112,5 +112,5 @@ def test_its_weights_and_skips_are_those_of_the_released_loop(tiny_path: Path, d
 
 def test_it_leaves_torchs_own_generator_alone(tiny: JanusModel) -> None:
     before = torch.get_rng_state()
-    train(tiny, PAIRS[:1], resolved(0.0), 0)
+    training_loop(tiny, PAIRS[:1], resolved(0.0), 0)
     assert torch.equal(torch.get_rng_state(), before)

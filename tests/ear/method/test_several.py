@@ -90,8 +90,8 @@ def test_words_are_rehearsed_only_if_the_datasets_have_one_judge(
     other = replace(cat, judge_options={"top_k": 3})
     with pytest.raises(RecipeError, match=r"on-policy-words looks .* differ in name or options: .* rehearsed_words=0"):
         resolve(ON_POLICY_WORDS, [dataset, other], tiny)
-    assert resolve(ON_POLICY_WORDS, [dataset, cat], tiny).stated.rehearsed_words
-    assert not resolve(ON_POLICY, [dataset, other], tiny).stated.rehearsed_words
+    assert resolve(ON_POLICY_WORDS, [dataset, cat], tiny).recipe.rehearsed_words
+    assert not resolve(ON_POLICY, [dataset, other], tiny).recipe.rehearsed_words
 
 
 def test_what_one_concept_erases_is_no_near_miss_of_another(dataset: Dataset, cat: Dataset) -> None:

@@ -9,7 +9,7 @@ from ear.method import teacher
 from ear.method.adapter import Adapter
 from ear.method.recipe import Recipe
 from ear.method.recipes import PAPER, WINDOWED_KL
-from ear.method.train import train
+from ear.method.train import training_loop
 from ecgvf.janus import JanusModel, Sampling
 from tests.ear.method.small_training import pair, resolved, same
 
@@ -38,7 +38,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def trained(model: JanusModel, recipe: Recipe) -> Adapter:
     pairs = [pair(number) for number in range(2)]
-    return train(model, pairs, resolved(recipe), 0, sampling=Sampling(guidance=2.0))[0]
+    return training_loop(model, pairs, resolved(recipe), 0, sampling=Sampling(guidance=2.0))[0]
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -19,7 +19,7 @@ from ear.method.retention import RehearsalSet
 from ear.method.rounds import count_windows, most_steps, training_rounds
 from ear.method.runs import TrainingRun
 from ear.method.state import TrainingState
-from ear.method.train import train
+from ear.method.train import training_loop
 from ecgvf.core.errors import AdapterError, DiskFull, RecipeError
 from ecgvf.janus import JanusModel, Sampling, hidden_states
 from ecgvf.janus.decoding import ImageTokens
@@ -45,7 +45,7 @@ def test_each_window_steps_with_the_weights_that_the_window_before_left(
 ) -> None:
     church = pair(1)
     recipe = replace(RECIPE, retention=retention, rehearsed=3, rehearsed_per_step=3)
-    tuned, log = train(tiny, [church], resolved(recipe), 0, rehearsal=rehearsal)
+    tuned, log = training_loop(tiny, [church], resolved(recipe), 0, rehearsal=rehearsal)
     # By hand: a plain loop over two windows, the whole trajectory forward each time.
     by_hand = new_adapter(tiny, range(2), RECIPE.modules)
     adam = torch.optim.Adam(by_hand.weights, lr=1e-3)
@@ -70,11 +70,11 @@ def test_each_window_steps_with_the_weights_that_the_window_before_left(
 def test_a_random_window_takes_the_only_step_of_its_image(tiny: JanusModel) -> None:
     """As `esd` does, a window is a single position."""
     recipe, church = replace(RECIPE, windows="random", passes=5), pair(1)
-    tuned, log = train(tiny, [church], resolved(recipe, window=1), 0)
+    tuned, log = training_loop(tiny, [church], resolved(recipe, window=1), 0)
     assert log.stepped == [True] * 5  # a step in each pass
     assert len(set(log.window)) > 1 and set(log.window) <= set(range(16))
-    assert train(tiny, [church], resolved(recipe, window=1), 1)[1].window != log.window
-    again, repeated = train(tiny, [church], resolved(recipe, window=1), 0)
+    assert training_loop(tiny, [church], resolved(recipe, window=1), 1)[1].window != log.window
+    again, repeated = training_loop(tiny, [church], resolved(recipe, window=1), 0)
     assert repeated.window == log.window and same(again, tuned)
     # By hand: the loss of the first drawn position alone.
     first = log.window[0]
@@ -92,13 +92,13 @@ def test_a_random_window_takes_the_only_step_of_its_image(tiny: JanusModel) -> N
 
 
 def test_the_loss_falls(tiny: JanusModel) -> None:
-    _, log = train(tiny, [pair(1)], resolved(replace(RECIPE, passes=8)), 0)
+    _, log = training_loop(tiny, [pair(1)], resolved(replace(RECIPE, passes=8)), 0)
     assert sum(log.loss[-2:]) < 0.7 * sum(log.loss[:2])
 
 
 def test_the_model_is_left_bit_for_bit_as_it_was(tiny: JanusModel) -> None:
     before = {name: weight.clone() for name, weight in tiny.model.state_dict().items()}
-    train(tiny, [pair(1)], resolved(RECIPE), 0)
+    training_loop(tiny, [pair(1)], resolved(RECIPE), 0)
     after = tiny.model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -106,14 +106,14 @@ def test_the_model_is_left_bit_for_bit_as_it_was(tiny: JanusModel) -> None:
 
 
 def test_a_window_at_or_below_the_threshold_takes_no_step(tiny: JanusModel) -> None:
-    _, log = train(tiny, [pair(1), pair(2)], resolved(RECIPE), 0)
+    _, log = training_loop(tiny, [pair(1), pair(2)], resolved(RECIPE), 0)
     assert log.stepped == [True] * 4
-    tuned, quiet = train(tiny, [pair(1), pair(2)], resolved(replace(RECIPE, threshold=1e9)), 0)
+    tuned, quiet = training_loop(tiny, [pair(1), pair(2)], resolved(replace(RECIPE, threshold=1e9)), 0)
     assert (quiet.stepped, quiet.steps) == ([False] * 4, 0)
     assert same(tuned, new_adapter(tiny, range(2), RECIPE.modules))
     # At the loss of the first window, which no step precedes: that window takes none, the others do if they are above.
     threshold = quiet.loss[0]
-    _, masked = train(tiny, [pair(1), pair(2)], resolved(replace(RECIPE, threshold=threshold)), 0)
+    _, masked = training_loop(tiny, [pair(1), pair(2)], resolved(replace(RECIPE, threshold=threshold)), 0)
     assert masked.loss[0] == threshold
     assert masked.stepped == [loss > threshold for loss in masked.loss]
     assert 0 < masked.steps < 4
@@ -121,7 +121,7 @@ def test_a_window_at_or_below_the_threshold_takes_no_step(tiny: JanusModel) -> N
 
 def test_positions_left_over_are_a_window_or_dropped(tiny: JanusModel) -> None:
     assert count_windows(1, resolved(RECIPE, window=5)) == 4
-    _, log = train(tiny, [pair(1)], resolved(replace(RECIPE, tail="drop"), window=5), 0)
+    _, log = training_loop(tiny, [pair(1)], resolved(replace(RECIPE, tail="drop"), window=5), 0)
     assert log.window == [0, 1, 2]
 
 
@@ -141,7 +141,7 @@ def test_rehearsal_keeps_the_model_closer(tiny: JanusModel, rehearsal: Rehearsal
     with_rehearsal = resolved(replace(RECIPE, passes=6, retention=3.0, rehearsed=3, rehearsed_per_step=2))
     losses = []
     for recipe in (without, with_rehearsal):
-        adapter, _ = train(tiny, [pair(1)], recipe, 0, rehearsal=rehearsal)
+        adapter, _ = training_loop(tiny, [pair(1)], recipe, 0, rehearsal=rehearsal)
         with adapter.active(tiny), torch.no_grad():
             losses.append(rehearsal.loss(tiny, [0, 1, 2]).item())
     assert losses[1] < 0.8 * losses[0]
@@ -154,7 +154,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     recipe = resolved(replace(RECIPE, order="shuffled", retention=1.0, rehearsed=3, rehearsed_per_step=2))
     pairs = [pair(1), pair(2), pair(3)]
-    whole, whole_log = train(tiny, pairs, recipe, 0, rehearsal=rehearsal)
+    whole, whole_log = training_loop(tiny, pairs, recipe, 0, rehearsal=rehearsal)
     run, before_interrupt = TrainingRun(tmp_path / "run"), iter(range(5))
 
     def interrupt(_: TrainingState) -> None:
@@ -162,12 +162,18 @@ def test_an_interrupted_run_ends_with_the_same_weights(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(tiny, pairs, recipe, 0, rehearsal=rehearsal, run=run, watch=interrupt)
-    watched: list[int] = []
-    resumed, log = train(
-        tiny, pairs, recipe, 0, rehearsal=rehearsal, run=run, watch=lambda state: watched.append(len(state.log.loss))
+        training_loop(tiny, pairs, recipe, 0, rehearsal=rehearsal, run=run, on_window=interrupt)
+    lengths: list[int] = []
+    resumed, log = training_loop(
+        tiny,
+        pairs,
+        recipe,
+        0,
+        rehearsal=rehearsal,
+        run=run,
+        on_window=lambda state: lengths.append(len(state.log.loss)),
     )
-    assert watched == [4, 5, 6]
+    assert lengths == [4, 5, 6]
     assert same(whole, resumed)
     assert log == whole_log
 
@@ -177,7 +183,7 @@ def test_the_time_of_an_interrupted_process_counts(tiny: JanusModel, tmp_path: P
     state = TrainingState.start(tiny, recipe, 0)
     state.log.seconds = 1000.0
     run.save_checkpoint(state.checkpoint())
-    _, log = train(tiny, [pair(1)], recipe, 0, run=run)
+    _, log = training_loop(tiny, [pair(1)], recipe, 0, run=run)
     assert 1000 < log.seconds < 1100
 
 
@@ -198,7 +204,7 @@ def test_a_slow_save_is_followed_by_a_longer_wait(
 
     monkeypatch.setattr(steps.WindowSteps, "train_round", round_)
     monkeypatch.setattr(TrainingRun, "save_checkpoint", save)
-    train(tiny, [pair(1)], resolved(replace(RECIPE, passes=50)), 0, run=TrainingRun(tmp_path))
+    training_loop(tiny, [pair(1)], resolved(replace(RECIPE, passes=50)), 0, run=TrainingRun(tmp_path))
     assert saved == [1, 22, 43]
 
 
@@ -255,14 +261,14 @@ def test_the_number_of_threads_is_known_without_reading_the_weights(
 def test_a_damaged_checkpoint_is_named(tiny: JanusModel, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"torn")
     with pytest.raises(AdapterError, match=r"checkpoint\.pt is damaged: delete it"):
-        train(tiny, [pair(1)], resolved(RECIPE), 0, run=TrainingRun(tmp_path))
+        training_loop(tiny, [pair(1)], resolved(RECIPE), 0, run=TrainingRun(tmp_path))
 
 
 def test_a_checkpoint_of_another_version_is_named(tiny: JanusModel, tmp_path: Path) -> None:
     run = TrainingRun(tmp_path)
     run.save_checkpoint({"weights": {}, "done": 3})
     with pytest.raises(AdapterError, match=f"{tmp_path}/checkpoint.pt is of another version: delete it"):
-        train(tiny, [pair(1)], resolved(RECIPE), 0, run=run)
+        training_loop(tiny, [pair(1)], resolved(RECIPE), 0, run=run)
 
 
 def test_a_training_resumes_on_the_kind_of_device_on_which_it_was_begun(tiny: JanusModel, tmp_path: Path) -> None:
@@ -272,7 +278,7 @@ def test_a_training_resumes_on_the_kind_of_device_on_which_it_was_begun(tiny: Ja
     run.save_checkpoint({**checkpoint, **on_cuda})
     message = f"this training was begun on cuda: resume with --device cuda, or delete {tmp_path}/checkpoint.pt"
     with pytest.raises(AdapterError, match=message):
-        train(tiny, [pair(1)], recipe, 0, run=run)
+        training_loop(tiny, [pair(1)], recipe, 0, run=run)
 
 
 def test_a_training_resumes_with_the_number_of_processes_with_which_it_was_begun(
@@ -282,13 +288,13 @@ def test_a_training_resumes_with_the_number_of_processes_with_which_it_was_begun
     run.save_checkpoint({**TrainingState.start(tiny, recipe, 0).checkpoint(), "processes": 2})
     message = rf"begun with 2 process\(es\) and not 1: resume with as many, or delete {tmp_path}/checkpoint\.pt"
     with pytest.raises(AdapterError, match=message):
-        train(tiny, [pair(1)], recipe, 0, run=run)
+        training_loop(tiny, [pair(1)], recipe, 0, run=run)
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice(tiny: JanusModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "position_losses", lambda *_: torch.full((8,), torch.nan, requires_grad=True))
     with pytest.raises(RecipeError, match="smaller learning rate"):
-        train(tiny, [pair(1)], resolved(RECIPE), 0)
+        training_loop(tiny, [pair(1)], resolved(RECIPE), 0)
 
 
 ON_POLICY = replace(
@@ -308,7 +314,7 @@ def test_rollouts_are_the_tuned_models_own_images(tiny: JanusModel, monkeypatch:
 
     monkeypatch.setattr(steps, "generate_image_tokens", recorded)
     pairs = [pair(number) for number in range(3)]
-    train(tiny, pairs, resolved(replace(ON_POLICY, learning_rate=0.05)), 0, sampling=SAMPLING)
+    training_loop(tiny, pairs, resolved(replace(ON_POLICY, learning_rate=0.05)), 0, sampling=SAMPLING)
     frozen = [generate(tiny, prompts, noise, SAMPLING).vq_ids for prompts, noise, _ in rounds]
     assert len(rounds) == 2 and all(sorted(prompts) == sorted(each.target for each in pairs) for prompts, *_ in rounds)
     assert torch.equal(rounds[0][2], frozen[0]) and not torch.equal(rounds[1][2], frozen[1])
@@ -333,17 +339,17 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_a_step_takes_several_rollouts_and_the_learning_rate_falls(tiny: JanusModel, rates: list[float]) -> None:
     pairs = [pair(number) for number in range(3)]
     recipe = resolved(ON_POLICY, window=16)
-    _, log = train(tiny, pairs, recipe, 0, sampling=SAMPLING)
+    _, log = training_loop(tiny, pairs, recipe, 0, sampling=SAMPLING)
     assert count_windows(len(pairs), recipe) == log.steps == 4
     assert [each.count("+") for each in log.pair] == [1, 0, 1, 0]
-    assert rates == pytest.approx([recipe.stated.learning_rate * left for left in (1, 0.75, 0.5, 0.25)])
+    assert rates == pytest.approx([ON_POLICY.learning_rate * left for left in (1, 0.75, 0.5, 0.25)])
 
 
 def test_of_a_number_of_steps_windows_without_a_step_use_up_nothing(tiny: JanusModel, rates: list[float]) -> None:
     pairs = [pair(1), pair(2)]
-    _, quiet = train(tiny, pairs, resolved(replace(RECIPE, threshold=1e9)), 0)
+    _, quiet = training_loop(tiny, pairs, resolved(replace(RECIPE, threshold=1e9)), 0)
     recipe = replace(RECIPE, threshold=quiet.loss[0], schedule="linear", passes=5, max_steps=2)
-    _, log = train(tiny, pairs, resolved(recipe), 0)
+    _, log = training_loop(tiny, pairs, resolved(recipe), 0)
     assert log.steps == 2 and not log.stepped[0]
     assert rates == pytest.approx([recipe.learning_rate, recipe.learning_rate / 2])
 
@@ -351,19 +357,19 @@ def test_of_a_number_of_steps_windows_without_a_step_use_up_nothing(tiny: JanusM
 def test_more_steps_than_windows_leave_the_learning_rate_as_it_is(tiny: JanusModel, rates: list[float]) -> None:
     recipe = resolved(replace(RECIPE, schedule="linear", max_steps=100))
     assert count_windows(1, recipe) == 2
-    train(tiny, [pair(1)], recipe, 0)
+    training_loop(tiny, [pair(1)], recipe, 0)
     assert rates == pytest.approx([RECIPE.learning_rate, RECIPE.learning_rate / 2])
 
 
 def test_windows_are_counted_whatever_the_number_of_steps(tiny: JanusModel) -> None:
     recipe = resolved(replace(RECIPE, passes=5, max_steps=2))
     assert (count_windows(2, recipe), most_steps(2, recipe)) == (20, 2)
-    assert train(tiny, [pair(1), pair(2)], recipe, 0)[1].steps == 2
+    assert training_loop(tiny, [pair(1), pair(2)], recipe, 0)[1].steps == 2
 
 
 def test_on_policy_training_approaches_the_surrogate(tiny: JanusModel) -> None:
     recipe = resolved(replace(ON_POLICY, passes=30, learning_rate=3e-3), window=16)
-    _, log = train(tiny, [pair(1), pair(2), pair(3)], recipe, 0, sampling=SAMPLING)
+    _, log = training_loop(tiny, [pair(1), pair(2), pair(3)], recipe, 0, sampling=SAMPLING)
     assert sum(log.loss[-6:]) < 0.75 * sum(log.loss[:6])
 
 
@@ -372,7 +378,7 @@ def test_an_interrupted_on_policy_run_ends_with_the_same_weights(
 ) -> None:
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     pairs, recipe = [pair(number) for number in range(3)], resolved(replace(ON_POLICY, passes=4), window=16)
-    whole, log = train(tiny, pairs, recipe, 0, sampling=SAMPLING)
+    whole, log = training_loop(tiny, pairs, recipe, 0, sampling=SAMPLING)
     run = TrainingRun(tmp_path)
     windows = iter(range(5))
 
@@ -381,8 +387,8 @@ def test_an_interrupted_on_policy_run_ends_with_the_same_weights(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(tiny, pairs, recipe, 0, sampling=SAMPLING, run=run, watch=interrupt)
-    resumed, resumed_log = train(tiny, pairs, recipe, 0, sampling=SAMPLING, run=run)
+        training_loop(tiny, pairs, recipe, 0, sampling=SAMPLING, run=run, on_window=interrupt)
+    resumed, resumed_log = training_loop(tiny, pairs, recipe, 0, sampling=SAMPLING, run=run)
     assert same(whole, resumed) and log == resumed_log
 
 
@@ -392,11 +398,11 @@ def test_a_retention_loss_that_is_not_finite_is_one_line(
     monkeypatch.setattr(RehearsalSet, "loss", lambda *_, **__: torch.tensor(torch.nan, requires_grad=True))
     recipe = replace(RECIPE, retention=1.0, rehearsed=3, rehearsed_per_step=3)
     with pytest.raises(RecipeError, match="the loss is not finite after 0 steps"):
-        train(tiny, [pair(1)], resolved(recipe), 0, rehearsal=rehearsal)
+        training_loop(tiny, [pair(1)], resolved(recipe), 0, rehearsal=rehearsal)
 
 
 def test_a_rollout_that_is_not_finite_is_one_line(tiny: JanusModel, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = ImageTokens(torch.zeros(3, 16, dtype=torch.int64), torch.tensor([True, False, True]))
     monkeypatch.setattr(steps, "generate_image_tokens", lambda *_: broken)
     with pytest.raises(RecipeError, match="a rollout is not finite after 0 steps"):
-        train(tiny, [pair(number) for number in range(3)], resolved(ON_POLICY), 0, sampling=SAMPLING)
+        training_loop(tiny, [pair(number) for number in range(3)], resolved(ON_POLICY), 0, sampling=SAMPLING)
