@@ -1,4 +1,4 @@
-"""Erase a concept from an autoregressive image model (EAR), and measure what that cost.
+"""Erase a concept from an autoregressive image model (EAR), and measure what else changes.
 
 dataset ──method──▶ adapter ──evaluation──▶ figures before and after, contact sheet
 

@@ -58,4 +58,4 @@ def main() -> None:
 
 @app.callback()
 def _ear(version: Annotated[bool, version_option("ear")] = False) -> None:
-    """Erase a concept from an autoregressive image model (EAR), and measure what that cost."""
+    """Erase a concept from an autoregressive image model (EAR), and measure what else changes."""

@@ -6,14 +6,13 @@ The text around the tables stays: read it again. Tests compare the tables.
 """
 
 import json
-import re
 from pathlib import Path
 
 import typer
 from tabulate import tabulate
 
 from ear.evaluation.figures import GROUPS
-from ear.suite.leaderboard import REFERENCES, leaderboard_table, openings_sentence, text
+from ear.suite.leaderboard import REFERENCES, leaderboard_table, text
 from ecgvf.core.files import JSON
 from ecgvf.core.records import WORDINGS
 
@@ -41,8 +40,6 @@ def main() -> None:
     results = replace_table(results, "| erased |", losses_table(content))
     wordings = json.loads(Path("docs/benchmark-wordings.json").read_text(encoding="utf-8"))
     results = replace_table(results, "| class | prompts |", wordings_table(wordings))
-    openings = openings_sentence(content["test_openings"])
-    results = re.sub(r"Openings of the test split: [^.]*\.", lambda _: openings, results, count=1)
     RESULTS.write_text(results, encoding="utf-8")
     readme = README.read_text(encoding="utf-8")
     README.write_text(replace_table(readme, "| concept   |", part_of(content, table_in(readme))), encoding="utf-8")

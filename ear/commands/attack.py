@@ -109,7 +109,7 @@ def attack(
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Try to bring the concept back within a budget, and compare with a model that never knew it (--oracle).
+    """Try to bring the concept back within a budget, and compare with a model trained without it (--oracle).
 
     The attack sees training pairs only. Resumable: no image is rendered twice.
     """

@@ -80,7 +80,7 @@ AdapterOption = Annotated[list[str] | None, adapter_option("the newest for the d
 OracleOption = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of a model that never knew the concept, to attack under the same budgets.",
+        help="Folder of a model trained without the concept, to attack under the same budgets.",
         show_default="none: not measured",
     ),
 ]

@@ -41,6 +41,14 @@ class TrainingArguments(DatasetArguments):
             show_default="the last concept's",
         ),
     ] = None
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Path or Hub id of the model that rendered the dataset, if it has moved, or that is to render a file "
+            "of prompts. Any other is refused.",
+            show_default="the model that rendered the dataset",
+        ),
+    ] = None
 
 
 @grouped

@@ -99,7 +99,7 @@ WINDOWED_KL = Recipe(
     rehearsed_per_step=4,
     description=(
         "Matches the surrogate's next-token distribution on the images of both prompts, and rehearses other prompts "
-        "with a large weight. Windows take effect; the threshold never skips one. Measurements: "
+        "with a large weight. Windows take effect; the threshold skips no window. Measurements: "
         "docs/decisions/0004-erasing.md."
     ),
 )
@@ -110,7 +110,7 @@ WINDOWED_KL_HALF = dataclasses.replace(
     rehearsed_concepts="half",
     description=(
         "windowed-kl that rehearses every second retained concept, so that evaluation shows what becomes of the "
-        "others. Windows take effect; the threshold never skips one."
+        "others. Windows take effect; the threshold skips no window."
     ),
 )
 
@@ -121,7 +121,7 @@ WINDOWED_KL_TUNED = dataclasses.replace(
     retention=33.0,
     description=(
         "windowed-kl-half with twice the learning rate and a third of the weight, as chosen on pairs with a single "
-        "surrogate. Windows take effect; the threshold never skips one. Measurements: docs/results.md; how it was "
+        "surrogate. Windows take effect; the threshold skips no window. Measurements: docs/results.md; how it was "
         "chosen: docs/decisions/0018-recipes.md."
     ),
 )
