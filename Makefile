@@ -14,7 +14,7 @@ help:
 	@echo "make render-checks  rendering against transformers, 2,000 equal images, 10,000 in flat memory (an hour)"
 	@echo "make engine-checks  a driver's memory for a million records, and COCO-30k counted (an hour)"
 	@echo "make report-check  a report of 1,000 images: its size, and how fast it answers in Chromium (some minutes)"
-	@echo "make benchmark    four concepts, five recipes, up to five seeds each (resumable, days on two cores)"
+	@echo "make benchmark    four concepts, five recipes, up to five seeds each (resumable; measured anew, 21 hours of a core)"
 	@echo "make benchmark-wordings  what is left in each class of wordings, at least 80 prompts each (resumable, an hour of a core)"
 	@echo "make benchmark-full  what each recipe can reach: 8 trials of each (resumable; begins no trial after 40 minutes)"
 	@echo "make train-speed  the released loop against teacher forcing, and what each recipe needs at full size (ten minutes)"
