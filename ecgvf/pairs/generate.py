@@ -58,8 +58,8 @@ def generate_pairs(
     if split is not None and split not in every:
         raise SettingsError(f"split {split!r} is unknown: use one of {', '.join(every)}")
     counts = {name: number for name, number in every.items() if split in (None, name)}
-    written = written_splits(writer, run.concept, counts, seed=seed)
-    stage_set = write_splits(run, written, writer.name)
+    generators = split_generators(writer, run.concept, counts, seed=seed)
+    stage_set = write_splits(run, generators, writer.name)
     note_missing(stage_set, writer, counts)
     return stage_set
 
@@ -87,19 +87,19 @@ def write_captions(run: ConceptRun, retained: int = RETAINED_PROMPTS) -> StageSe
     return write_splits(run, {"retain": SplitGenerator(settings, records)}, captions.NAME)
 
 
-def written_splits(
+def split_generators(
     writer: OfflineWriter, concept: Concept, counts: Mapping[Split, int], *, seed: int, build_round: int = 0
 ) -> dict[Split, SplitGenerator]:
-    """The splits that ``writer`` writes: split → number of prompts in ``counts``. Raises ``WriterError``."""
+    """How ``writer`` makes each split of ``counts`` (split → number of prompts). Raises ``WriterError``."""
     writer.check(concept)
     reading = offline_reader_settings(concept.kind)
-    splits: dict[Split, SplitGenerator] = {}
+    generators: dict[Split, SplitGenerator] = {}
     for split, count in counts.items():
         total = Request(concept=concept, split=split, count=count, iteration=0, seed=seed, build_round=build_round)
         settings = {"writer": writer.settings(), SPLIT_COUNTS[split]: count, "seed": seed}
         settings |= {"per_call": PROMPTS_PER_CALL, **reading}
-        splits[split] = SplitGenerator(settings, partial(_write, writer, total))
-    return splits
+        generators[split] = SplitGenerator(settings, partial(_write_split, writer, total))
+    return generators
 
 
 def note_missing(stage_set: StageSet, writer: OfflineWriter, counts: Mapping[Split, int]) -> None:
@@ -113,7 +113,7 @@ def note_missing(stage_set: StageSet, writer: OfflineWriter, counts: Mapping[Spl
             )
 
 
-def _write(writer: OfflineWriter, total: Request, accepted: PromptIndex) -> list[PromptPair]:
+def _write_split(writer: OfflineWriter, total: Request, accepted: PromptIndex) -> list[PromptPair]:
     """The records of ``total.count`` accepted prompts, and the rejects in between, in as many requests as it takes."""
     records: list[PromptPair] = []
     missing, iteration, fruitless = total.count, 0, 0

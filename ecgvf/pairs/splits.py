@@ -62,9 +62,9 @@ class SplitGenerator:
 
 
 def write_splits(
-    run: ConceptRun, written: Mapping[Split, SplitGenerator], writer: str, *, current: bool = True
+    run: ConceptRun, generators: Mapping[Split, SplitGenerator], writer: str, *, current: bool = True
 ) -> StageSet:
-    """Write the set of the ``written`` splits and of the others as they are in the current set.
+    """Write the set of the splits of ``generators``, and of the others as they are in the current set.
 
     If that would only repeat the current set, whichever of its splits were written last, it stays as it is. Parameters
     and errors as of ``write_set``.
@@ -72,16 +72,16 @@ def write_splits(
     try:
         before = run.current(PAIRS)
     except StageMissing:
-        splits = {split: written.get(split, SplitGenerator()) for split in SPLIT_NAMES}
+        splits = {split: generators.get(split, SplitGenerator()) for split in SPLIT_NAMES}
         return write_set(run, splits, writer, current=current)
-    splits = {split: written.get(split) or keep_split(before, split) for split in SPLIT_NAMES}
-    kept = [split for split, generator in splits.items() if split not in written and generator.settings]
+    splits = {split: generators.get(split) or keep_split(before, split) for split in SPLIT_NAMES}
+    kept = [split for split, generator in splits.items() if split not in generators and generator.settings]
     is_imported = any(record.writer == IMPORT for split in kept for record in split_records(before, split))
     source = before.settings.get("source") if is_imported else None
     stage_set = run.stage_set(PAIRS, _settings(run, splits, source))
     if not stage_set.finished and _repeats(before, stage_set.settings, splits):
         stage_set = before
-    return _write(stage_set, splits, writer, current=current)
+    return _fill_set(stage_set, splits, writer, current=current)
 
 
 def write_set(
@@ -102,7 +102,7 @@ def write_set(
     settings = _settings(run, splits)
     if build_round or earlier:
         settings |= {"round": build_round, "before": [stage_set.fingerprint for stage_set in earlier]}
-    return _write(run.stage_set(PAIRS, settings), splits, writer, earlier=earlier, current=current)
+    return _fill_set(run.stage_set(PAIRS, settings), splits, writer, earlier=earlier, current=current)
 
 
 def _settings(
@@ -140,7 +140,7 @@ def _without_kept(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write(
+def _fill_set(
     stage_set: StageSet,
     splits: Mapping[Split, SplitGenerator],
     writer: str,
