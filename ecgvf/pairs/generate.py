@@ -1,8 +1,7 @@
 """Stage 1 without LLMs: pairs and evaluation prompts by a writer in this process, and the captions that ship."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ecgvf.core import console
@@ -78,13 +77,8 @@ def write_captions(run: ConceptRun, retained: int = RETAINED_PROMPTS) -> StageSe
         )
     reading = offline_reader_settings(run.concept.kind)
     settings = {**captions.settings(), SPLIT_COUNTS["retain"]: retained, **reading}
-
-    def records(accepted: PromptIndex) -> list[PromptPair]:
-        answer = captions.write(run.concept, retained)
-        drafts = read_answer(run.concept, answer.text, "retain")
-        return to_records(run.concept, answer.provenance, drafts, accepted, len(drafts))
-
-    return write_splits(run, {"retain": SplitGenerator(settings, records)}, captions.NAME)
+    generator = CaptionSplit(settings=settings, concept=run.concept, per_concept=retained)
+    return write_splits(run, {"retain": generator}, captions.NAME)
 
 
 def split_generators(
@@ -95,11 +89,51 @@ def split_generators(
     reading = offline_reader_settings(concept.kind)
     generators: dict[Split, SplitGenerator] = {}
     for split, count in counts.items():
-        total = Request(concept=concept, split=split, count=count, iteration=0, seed=seed, build_round=build_round)
         settings = {"writer": writer.settings(), SPLIT_COUNTS[split]: count, "seed": seed}
         settings |= {"per_call": PROMPTS_PER_CALL, **reading}
-        generators[split] = SplitGenerator(settings, partial(_write_split, writer, total))
+        request = Request(concept=concept, split=split, count=count, iteration=0, seed=seed, build_round=build_round)
+        generators[split] = OfflineSplit(settings=settings, writer=writer, request=request)
     return generators
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfflineSplit(SplitGenerator):
+    """A split by the offline writer."""
+
+    writer: OfflineWriter
+    request: Request
+    """For all of its prompts; the writer gets requests for at most ``PROMPTS_PER_CALL``."""
+
+    def records(self, accepted: PromptIndex) -> list[PromptPair]:
+        """Records until ``request.count`` of them are accepted, with the rejects in between."""
+        concept, split, missing = self.request.concept, self.request.split, self.request.count
+        records: list[PromptPair] = []
+        iteration = fruitless = 0
+        with console.progress(f"{SPLIT_NAMES[split]} by {self.writer.name}", missing) as bar:
+            while missing and fruitless < MAX_FRUITLESS_CALLS:
+                count = min(PROMPTS_PER_CALL, missing)
+                answer = self.writer.write(replace(self.request, count=count, iteration=iteration))
+                drafts = read_answer(concept, answer.text, split)
+                answer_records = to_records(concept, answer.provenance, drafts, accepted, missing)
+                new = sum(record.reason is None for record in answer_records)
+                bar.advance(new)
+                records += answer_records
+                missing, iteration, fruitless = missing - new, iteration + 1, 0 if new else fruitless + 1
+        return records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionSplit(SplitGenerator):
+    """The retain split, made of the captions that ship."""
+
+    concept: Concept
+    per_concept: int
+    """Number of captions of each retained concept."""
+
+    def records(self, accepted: PromptIndex) -> list[PromptPair]:
+        answer = captions.write(self.concept, self.per_concept)
+        drafts = read_answer(self.concept, answer.text, "retain")
+        return to_records(self.concept, answer.provenance, drafts, accepted, len(drafts))
 
 
 def note_missing(stage_set: StageSet, writer: OfflineWriter, counts: Mapping[Split, int]) -> None:
@@ -111,19 +145,3 @@ def note_missing(stage_set: StageSet, writer: OfflineWriter, counts: Mapping[Spl
                 f"only {counts_text({split: accepted}, {split: count})} by {writer.name}: "
                 f"its last {MAX_FRUITLESS_CALLS} calls gave nothing new"
             )
-
-
-def _write_split(writer: OfflineWriter, total: Request, accepted: PromptIndex) -> list[PromptPair]:
-    """The records of ``total.count`` accepted prompts, and the rejects in between, in as many requests as it takes."""
-    records: list[PromptPair] = []
-    missing, iteration, fruitless = total.count, 0, 0
-    with console.progress(f"{SPLIT_NAMES[total.split]} by {writer.name}", total.count) as bar:
-        while missing and fruitless < MAX_FRUITLESS_CALLS:
-            answer = writer.write(replace(total, count=min(PROMPTS_PER_CALL, missing), iteration=iteration))
-            drafts = read_answer(total.concept, answer.text, total.split)
-            written = to_records(total.concept, answer.provenance, drafts, accepted, missing)
-            new = sum(record.reason is None for record in written)
-            bar.advance(new)
-            records += written
-            missing, iteration, fruitless = missing - new, iteration + 1, 0 if new else fruitless + 1
-    return records

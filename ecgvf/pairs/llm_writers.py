@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
 from ecgvf.core import console
+from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import EcgvfError, SettingsError, StageMissing, WriterError
 from ecgvf.core.files import require_local
 from ecgvf.core.records import PromptPair, Split
@@ -228,7 +229,7 @@ def _split_generator(
     answers: Mapping[str, list[Attempt]],
     reader: AnswerReader,
 ) -> SplitGenerator:
-    """``split`` made of ``answers`` (writer → answered attempts).
+    """The generator of ``split`` from ``answers`` (writer → answered attempts).
 
     Its settings name the answered calls, so that equal settings mean equal records.
     """
@@ -237,15 +238,25 @@ def _split_generator(
         **llm_reader_settings(run.concept.kind, split),
         "calls": {name: [attempt.call for attempt in attempts] for name, attempts in answers.items() if attempts},
     }
+    attempts = [attempt for by_writer in answers.values() for attempt in by_writer]
+    return LLMSplit(settings=settings, concept=run.concept, attempts=attempts, reader=reader)
 
-    def records(accepted: PromptIndex) -> list[PromptPair]:
-        written: list[PromptPair] = []
-        for attempt in (attempt for attempts in answers.values() for attempt in attempts):
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LLMSplit(SplitGenerator):
+    """A split by LLMs, made of their answers."""
+
+    concept: Concept
+    attempts: Sequence[Attempt]
+    """The answered ones, writer by writer."""
+    reader: AnswerReader
+
+    def records(self, accepted: PromptIndex) -> list[PromptPair]:
+        records: list[PromptPair] = []
+        for attempt in self.attempts:
             count = attempt.intent["request"]["count"]
-            written += to_records(run.concept, _provenance(attempt), reader.drafts(attempt), accepted, count)
-        return written
-
-    return SplitGenerator(settings, records)
+            records += to_records(self.concept, _provenance(attempt), self.reader.drafts(attempt), accepted, count)
+        return records
 
 
 def _provenance(answered: Attempt) -> Provenance:

@@ -3,10 +3,14 @@
 Each split is a shard with its records in the order written, rejects included. No prompt is a near duplicate of an
 earlier one, whatever their splits; imported prompts are checked as ``importing`` says. The settings say for each split
 what decided its records, so that one split can be written again while the others are kept (``--split``).
+
+``write_splits`` calls the method ``records`` of each split's generator, in the order of the splits, with the prompts
+accepted so far. Generators are where the records come from: the offline writer and captions (``generate``), answers of
+LLMs (``llm_writers``), the current set (``KeptSplit``).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,22 +47,22 @@ _SINGULAR: dict[Split, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SplitGenerator:
-    """How to make one split of a set. The default makes an empty one."""
+    """How to make one split of a set. This one makes it empty."""
 
     settings: dict[str, Any] | None = None
     """Everything that decides the records, part of the set's settings; None if there are no records."""
-    records: Callable[[PromptIndex], Sequence[PromptPair]] = lambda accepted: ()
-    """Makes the records, given the prompts accepted so far, to which it may add."""
     spending: Spending | None = None
     """What its LLMs have cost; None if none wrote it."""
-    may_repeat: Callable[[PromptPair], bool] = lambda accepted: False
-    """Whether its prompts may be near duplicates of an accepted record of an earlier split."""
 
-    def records_after(self, accepted: Iterable[PromptPair]) -> Sequence[PromptPair]:
-        """The records, given those accepted so far."""
-        return self.records(PromptIndex(record.target for record in accepted if not self.may_repeat(record)))
+    def records(self, accepted: PromptIndex) -> Sequence[PromptPair]:
+        """Make the records, given the prompts accepted so far, to which it may add."""
+        return ()
+
+    def may_repeat(self, accepted: PromptPair) -> bool:
+        """Whether its prompts may be near duplicates of ``accepted``, a record of an earlier split."""
+        return False
 
 
 def write_splits(
@@ -125,7 +129,7 @@ def _repeats(current: StageSet, settings: Mapping[str, Any], splits: Mapping[Spl
         return False
     accepted: list[PromptPair] = []
     for split, generator in splits.items():
-        records = list(generator.records_after(accepted))
+        records = list(_make_records(generator, accepted))
         if records != split_records(current, split):
             return False
         accepted += [record for record in records if record.reason is None]
@@ -160,7 +164,7 @@ def _fill_set(
             continue  # older sets have no such split, and their fingerprints must stay
         shard = SHARDS[split]
         if not stage_set.done(shard):
-            stage_set.write_shard(shard, to_table(PromptPair, generator.records_after(accepted)))
+            stage_set.write_shard(shard, to_table(PromptPair, _make_records(generator, accepted)))
         written = from_table(PromptPair, stage_set.read_shard(shard))
         accepted += [record for record in written if record.reason is None]
         records += written
@@ -176,12 +180,39 @@ def _fill_set(
     return stage_set
 
 
+def _make_records(generator: SplitGenerator, accepted: Iterable[PromptPair]) -> Sequence[PromptPair]:
+    """The records of a split, given those accepted so far."""
+    return generator.records(PromptIndex(record.target for record in accepted if not generator.may_repeat(record)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptSplit(SplitGenerator):
+    """A split of the current set.
+
+    Imported records are rejected only where the import would: the same pair twice, or a validation or test prompt like
+    a training prompt.
+    """
+
+    split: Split
+    kept: Sequence[PromptPair]
+    """Its records, as they were written."""
+    ids: frozenset[str]
+    """The ids of ``kept``."""
+    imported: bool
+
+    def records(self, accepted: PromptIndex) -> list[PromptPair]:
+        return [reject_if_duplicate(record, accepted) for record in self.kept]
+
+    def may_repeat(self, accepted: PromptPair) -> bool:
+        is_training = accepted.split == "train" and self.split in ("validation", "test")
+        return self.imported and not is_training and accepted.record_id not in self.ids
+
+
 def keep_split(current: StageSet, split: Split) -> SplitGenerator:
     """The split as it is in ``current``; empty if that has none, or if the concept has changed since.
 
     Its settings have ``kept``, a hash of its records: which prompts were new when it was written depended on the splits
-    that the set had then. Imported records are rejected only where the import would: the same pair twice, or a
-    validation or test prompt like a training prompt.
+    that the set had then.
     """
     written = split_records(current, split)
     # An imported set has no settings per split.
@@ -197,21 +228,18 @@ def keep_split(current: StageSet, split: Split) -> SplitGenerator:
         return SplitGenerator()
     kept = [_as_written(record) for record in written]
     ids = [record.record_id for record in kept]
-    unique_ids = frozenset(ids)
     imported = any(record.writer == IMPORT for record in kept)
-
-    def records(accepted: PromptIndex) -> list[PromptPair]:
-        return [reject_if_duplicate(record, accepted) for record in kept]
-
-    def may_repeat(accepted: PromptPair) -> bool:
-        is_training = accepted.split == "train" and split in ("validation", "test")
-        return imported and not is_training and accepted.record_id not in unique_ids
-
     content: dict[str, Any] = {"records": ids}
     if imported:  # older sets rejected more of them
         content["imported"] = True
-    settings = {**settings, "kept": fingerprint(content)}
-    return SplitGenerator(settings, records, current.summary.get("paid", {}).get(split), may_repeat)
+    return KeptSplit(
+        settings={**settings, "kept": fingerprint(content)},
+        spending=current.summary.get("paid", {}).get(split),
+        split=split,
+        kept=kept,
+        ids=frozenset(ids),
+        imported=imported,
+    )
 
 
 def reject_if_duplicate(record: PromptPair, accepted: PromptIndex) -> PromptPair:
