@@ -142,10 +142,10 @@ def rejected_counts(summary: Mapping[str, Any]) -> str:
     return f"rejected {malformed} malformed, {duplicate} duplicate"
 
 
-def command_after(stage_set: StageSet, writing: "WriterArguments", store: Path | None, batch: bool = False) -> str:
+def command_after(stage_set: StageSet, options: "WriterArguments", store: Path | None, batch: bool = False) -> str:
     """The next command after a finished set of pairs, by the same writers and with the other options."""
     summary = stage_set.summary
-    again = shlex.join(["ecgvf", "generate", *words(writing)])  # by the same writers
+    again = shlex.join(["ecgvf", "generate", *words(options)])  # by the same writers
     if not summary["train"]["accepted"]:
         return next_command(again, batch=batch, store=store)
     for split in ("validation", "test"):

@@ -53,10 +53,11 @@ def generate_pairs(
     check_count("--count" if split == "validation" else "--validation", validation, least=0)
     check_count("--count" if split == "test" else "--tests", tests, least=0)
     writer = writer or OfflineWriter()
-    every: dict[Split, int] = {"train": pairs, "validation": validation, "test": tests}
-    if split is not None and split not in every:
-        raise SettingsError(f"split {split!r} is unknown: use one of {', '.join(every)}")
-    counts = {name: number for name, number in every.items() if split in (None, name)}
+    counts: dict[Split, int] = {"train": pairs, "validation": validation, "test": tests}
+    if split is not None:
+        if split not in counts:
+            raise SettingsError(f"split {split!r} is unknown: use one of {', '.join(counts)}")
+        counts = {split: counts[split]}
     generators = split_generators(writer, run.concept, counts, seed=seed)
     stage_set = write_splits(run, generators, writer.name)
     note_missing(stage_set, writer, counts)
