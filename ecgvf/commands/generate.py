@@ -17,6 +17,7 @@ from ecgvf.pairs.default_counts import (
     RETAINED_PROMPTS,
     TEST_PROMPTS,
     VALIDATION_PROMPTS,
+    check_captions,
     check_count,
 )
 
@@ -79,16 +80,17 @@ class GenerateArguments:
     ] = False
 
     def check_counts(self, split: "Split | None") -> None:
-        """Raise ``SettingsError`` for a count that is not of ``split``, the only one to write; None: all but retain."""
-        allowed = ["pairs", "iterations"] if split in (None, "train") else ["count"]
+        """Raise ``SettingsError`` for a count that is out of range, or not of ``split`` (None: all but retain)."""
+        least = {"pairs": 1, "iterations": 1} if split in (None, "train") else {"count": 1}
         if split is None:
-            allowed += ["validation", "tests"]
+            least |= {"validation": 0, "tests": 0}
         for option in ("pairs", "iterations", "validation", "tests", "count"):
             number = getattr(self, option)
-            if number is not None and option not in allowed:
+            if number is None:
+                continue
+            if option not in least:
                 raise SettingsError(f"--{option} {number}: {_instead(option, number, split)}")
-            if number is not None and option in ("pairs", "iterations"):
-                check_count(f"--{option}", number)
+            check_count(f"--{option}", number, least[option])
 
 
 def _instead(option: str, number: int, split: "Split | None") -> str:
@@ -172,6 +174,14 @@ def _generate_offline(
     if options.fresh or options.batch or writer_options.templates is not None:
         raise SettingsError("--fresh, --batch and --templates are for LLM writers: name some with --writers")
     options.check_counts(split := options.split)
+    if split == "retain" and options.count is not None:
+        check_captions("--count", options.count)
+    if split is None or split == "train":
+        pairs = (options.pairs or OFFLINE_PAIRS) * (options.iterations or 1)
+        check_count("--pairs times --iterations,", pairs)
+        counts = {"pairs": pairs, "validation": options.validation, "tests": options.tests}
+    else:
+        counts = {SPLIT_COUNTS[split]: options.count}
     if options.dry_run:
         if split != "retain":
             OfflineWriter().check(run.concept)
@@ -181,11 +191,6 @@ def _generate_offline(
             "The offline writer writes: nothing is sent, nothing is paid.",
         )
         return None
-    if split is None or split == "train":
-        pairs = (options.pairs or OFFLINE_PAIRS) * (options.iterations or 1)
-        counts = {"pairs": pairs, "validation": options.validation, "tests": options.tests}
-    else:
-        counts = {SPLIT_COUNTS[split]: options.count}
     return run.generate(**counts, split=split, surrogates=writer_options.surrogates, seed=seed)
 
 

@@ -6,7 +6,6 @@ from typing import Literal
 
 from ecgvf.core import console
 from ecgvf.core.concepts import Concept
-from ecgvf.core.errors import SettingsError
 from ecgvf.core.records import PromptPair, Split
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.seeds import check_seed
@@ -20,6 +19,7 @@ from ecgvf.pairs.default_counts import (
     RETAINED_PROMPTS,
     TEST_PROMPTS,
     VALIDATION_PROMPTS,
+    check_captions,
     check_count,
 )
 from ecgvf.pairs.offline import OfflineWriter
@@ -48,15 +48,13 @@ def generate_pairs(
     If the writer runs out of new prompts, the set has fewer, and a note says so. An interrupted set is resumed, a
     finished one only made current. Raises ``SettingsError``, ``WriterError``, ``StoreError``, ``DiskFull``.
     """
-    check_seed(seed)
-    check_count("--pairs", pairs)
-    check_count("--count" if split == "validation" else "--validation", validation, least=0)
-    check_count("--count" if split == "test" else "--tests", tests, least=0)
+    check_seed(seed, "seed")
+    check_count("pairs", pairs)
+    check_count("validation", validation, least=0)
+    check_count("tests", tests, least=0)
     writer = writer or OfflineWriter()
     counts: dict[Split, int] = {"train": pairs, "validation": validation, "test": tests}
     if split is not None:
-        if split not in counts:
-            raise SettingsError(f"split {split!r} is unknown: use one of {', '.join(counts)}")
         counts = {split: counts[split]}
     generators = split_generators(writer, run.concept, counts, seed=seed)
     stage_set = write_splits(run, generators, writer.name)
@@ -70,12 +68,7 @@ def write_captions(run: ConceptRun, retained: int = RETAINED_PROMPTS) -> StageSe
     ``retained`` is the number of captions of each retained concept, from 1 to ``RETAINED_PROMPTS``, which is how
     many each has. Raises ``SettingsError``, ``StoreError``, ``DiskFull``.
     """
-    check_count("--count", retained)
-    if retained > RETAINED_PROMPTS:
-        raise SettingsError(
-            f"--count {retained}: {RETAINED_PROMPTS} captions of each retained concept ship; LLMs write more (see "
-            "`ecgvf writers`)"
-        )
+    check_captions("retained", retained)
     reading = offline_reader_settings(run.concept.kind)
     settings = {**captions.settings(), SPLIT_COUNTS["retain"]: retained, **reading}
     generator = CaptionSplit(settings=settings, concept=run.concept, per_concept=retained)

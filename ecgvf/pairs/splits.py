@@ -16,8 +16,8 @@ from typing import Any
 
 from ecgvf.core import console
 from ecgvf.core.concepts import parse
-from ecgvf.core.errors import StageMissing
-from ecgvf.core.records import PromptPair, Split, from_table, malformed_id, record_id, to_table
+from ecgvf.core.errors import SettingsError, StageMissing
+from ecgvf.core.records import SPLITS, PromptPair, Split, from_table, malformed_id, record_id, to_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.stage_set import PAIRS, StageSet
@@ -45,6 +45,12 @@ _SINGULAR: dict[Split, str] = {
     "test": "test prompt",
     "retain": "prompt of a retained concept",
 }
+
+
+def check_split(split: str) -> None:
+    """Raise ``SettingsError`` for an unknown ``split``."""
+    if split not in SPLITS:
+        raise SettingsError(f"split {split!r} is unknown: use one of {', '.join(SPLITS)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
