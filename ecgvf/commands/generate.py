@@ -35,12 +35,16 @@ class GenerateArguments:
     pairs: Annotated[
         int | None,
         typer.Option(
-            help="Pairs to request in each call to a writer.",
+            help="Pairs per call to an LLM; in total for the offline writer.",
             show_default=f"{PROMPTS_PER_CALL}; offline {OFFLINE_PAIRS}",
         ),
     ] = None
     iterations: Annotated[
-        int | None, typer.Option(help="Calls to each writer.", show_default=f"{ITERATIONS}; offline 1")
+        int | None,
+        typer.Option(
+            help="Calls to each LLM; the offline writer multiplies --pairs by it.",
+            show_default=f"{ITERATIONS}; offline 1",
+        ),
     ] = None
     validation: Annotated[
         int | None,
@@ -117,7 +121,7 @@ def generate(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write target/surrogate prompt pairs for a concept: for training, validation and test."""
+    """Write target/surrogate prompt pairs for a concept."""
     from ecgvf import Run
     from ecgvf.commands import pairs_output as output
     from ecgvf.commands.select_writers import select_writers
