@@ -107,13 +107,13 @@ class Run(ConceptRun):
         """
         from ecgvf.pairs.generate import generate_pairs, write_captions
         from ecgvf.pairs.offline import OfflineWriter
-        from ecgvf.pairs.splits import SPLIT_COUNTS, check_split
+        from ecgvf.pairs.splits import COUNT_NAMES, check_split
 
         if split is not None:
             check_split(split)
         parameters = {"pairs": pairs, "validation": validation, "tests": tests, "retained": retained}
         counts = {name: number for name, number in parameters.items() if number is not None}
-        allowed = ["pairs", "validation", "tests"] if split is None else [SPLIT_COUNTS[split]]
+        allowed = ["pairs", "validation", "tests"] if split is None else [COUNT_NAMES[split]]
         for name, number in counts.items():
             if name not in allowed:
                 raise SettingsError(f"{name} {number}: not written with split={split!r}; leave it out")

@@ -173,7 +173,7 @@ def _generate_offline(
 ) -> "StageSet | None":
     """Write with the offline writer; None after a dry run."""
     from ecgvf.pairs.offline import OfflineWriter
-    from ecgvf.pairs.splits import SPLIT_COUNTS
+    from ecgvf.pairs.splits import COUNT_NAMES
 
     if options.fresh or options.batch or writer_options.templates is not None:
         raise SettingsError("--fresh, --batch and --templates are for LLM writers: name some with --writers")
@@ -185,7 +185,7 @@ def _generate_offline(
         check_count("--pairs times --iterations,", pairs)
         counts = {"pairs": pairs, "validation": options.validation, "tests": options.tests}
     else:
-        counts = {SPLIT_COUNTS[split]: options.count}
+        counts = {COUNT_NAMES[split]: options.count}
     if options.dry_run:
         if split != "retain":
             OfflineWriter().check(run.concept)

@@ -23,7 +23,7 @@ from ecgvf.pairs.default_counts import (
     check_count,
 )
 from ecgvf.pairs.offline import OfflineWriter
-from ecgvf.pairs.splits import SPLIT_COUNTS, SPLIT_NAMES, SplitGenerator, counts_text, write_splits
+from ecgvf.pairs.splits import COUNT_NAMES, SPLIT_NAMES, SplitGenerator, counts_text, write_splits
 from ecgvf.pairs.writer import Request
 
 MAX_FRUITLESS_CALLS = 20
@@ -70,7 +70,7 @@ def write_captions(run: ConceptRun, retained: int = RETAINED_PROMPTS) -> StageSe
     """
     check_captions("retained", retained)
     reading = offline_reader_settings(run.concept.kind)
-    settings = {**captions.settings(), SPLIT_COUNTS["retain"]: retained, **reading}
+    settings = {**captions.settings(), COUNT_NAMES["retain"]: retained, **reading}
     generator = CaptionSplit(settings=settings, concept=run.concept, per_concept=retained)
     return write_splits(run, {"retain": generator}, captions.NAME)
 
@@ -83,7 +83,7 @@ def split_generators(
     reading = offline_reader_settings(concept.kind)
     generators: dict[Split, SplitGenerator] = {}
     for split, count in counts.items():
-        settings = {"writer": writer.settings(), SPLIT_COUNTS[split]: count, "seed": seed}
+        settings = {"writer": writer.settings(), COUNT_NAMES[split]: count, "seed": seed}
         settings |= {"per_call": PROMPTS_PER_CALL, **reading}
         request = Request(concept=concept, split=split, count=count, iteration=0, seed=seed, build_round=build_round)
         generators[split] = OfflineSplit(settings=settings, writer=writer, request=request)

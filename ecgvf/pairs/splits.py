@@ -28,8 +28,8 @@ from ecgvf.pairs.writer_stats import Spending, summarize_writers
 SHARDS: dict[Split, int] = {"train": 0, "validation": 1, "test": 2, "retain": 3}
 """Split → its shard. Sets from before there was validation have test in shard 1: ``split_records`` reads both."""
 
-SPLIT_COUNTS: dict[Split, str] = {"train": "pairs", "validation": "validation", "test": "tests", "retain": "retained"}
-"""Split → the key of its number of prompts, in settings and summaries."""
+COUNT_NAMES: dict[Split, str] = {"train": "pairs", "validation": "validation", "test": "tests", "retain": "retained"}
+"""Split → the name of its number of prompts: a parameter of ``Run.generate``, a key of settings and summaries."""
 
 SPLIT_NAMES: dict[Split, str] = {
     "train": "pairs",
