@@ -107,17 +107,19 @@ class Run(ConceptRun):
         """
         from ecgvf.pairs.generate import generate_pairs, write_captions
         from ecgvf.pairs.offline import OfflineWriter
-        from ecgvf.pairs.splits import SPLIT_COUNTS
+        from ecgvf.pairs.splits import COUNT_NAMES, check_split
 
-        counts = {"pairs": pairs, "validation": validation, "tests": tests, "retained": retained}
-        given = {name: number for name, number in counts.items() if number is not None}
-        written = ["pairs", "validation", "tests"] if split is None else [SPLIT_COUNTS.get(split)]
-        for name, number in given.items():
-            if name not in written:
+        if split is not None:
+            check_split(split)
+        parameters = {"pairs": pairs, "validation": validation, "tests": tests, "retained": retained}
+        counts = {name: number for name, number in parameters.items() if number is not None}
+        allowed = ["pairs", "validation", "tests"] if split is None else [COUNT_NAMES[split]]
+        for name, number in counts.items():
+            if name not in allowed:
                 raise SettingsError(f"{name} {number}: not written with split={split!r}; leave it out")
         if split == "retain":
-            return write_captions(self, **given)
-        return generate_pairs(self, **given, split=split, seed=seed, writer=OfflineWriter(surrogates))
+            return write_captions(self, **counts)
+        return generate_pairs(self, **counts, split=split, seed=seed, writer=OfflineWriter(surrogates))
 
     def generate_with_llms(
         self,

@@ -93,8 +93,11 @@ def generated() -> ecgvf.Run:
         (lambda: ecgvf.Run("church").render(), "no pairs of 'church' in "),
         (lambda: generated().filter(judge="oracle"), "unknown judge 'oracle'"),
         (lambda: ecgvf.Run("church").dataset(), "no acceptance of 'church' in "),
-        (lambda: ecgvf.Run("church").generate(pairs=0), "--pairs 0: it must be at least 1"),
-        (lambda: ecgvf.Run("church").generate(split="valdation"), "split 'valdation' is unknown: use one of train"),  # type: ignore[arg-type]
+        (lambda: ecgvf.Run("church").generate(pairs=0), "^pairs 0: it must be at least 1"),
+        (lambda: ecgvf.Run("church").generate(tests=-1, split="test"), "^tests -1: it must be 0 or more"),
+        (lambda: ecgvf.Run("church").generate(retained=6, split="retain"), "^retained 6: 5 captions of each"),
+        (lambda: ecgvf.Run("church").generate(seed=-1), "^seed -1: it must be a whole number"),
+        (lambda: ecgvf.Run("church").generate(split="valdation"), "use one of train, validation, test, retain$"),  # type: ignore[arg-type]
         (lambda: ecgvf.Run("church").generate(surrogates="per_term"), "surrogates 'per_term' are unknown: use one"),  # type: ignore[arg-type]
         (lambda: ecgvf.Run("church").generate_with_llms("gpt"), "no key for gpt .OPENAI_API_KEY."),
         (lambda: ecgvf.Run("church").generate_with_llms([]), "no LLM writer: pass names"),

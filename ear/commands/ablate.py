@@ -18,7 +18,7 @@ from ear.commands.options import (
     parse_options,
     parse_seeds,
 )
-from ecgvf.commands.grouping import grouped, words
+from ecgvf.commands.grouping import grouped, to_argv
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 from ecgvf.core.files import JSON
@@ -99,7 +99,7 @@ def ablate(
     print_lines([("base", name), ("factors", ", ".join(factors)), ("out", str(folder))])
     model = load_model(source, dataset)
     given = replace(source, dataset=source.dataset or f"ecgvf/{dataset.concept.name}")
-    command = ["ear", "ablate", *words(given, varied, measuring), *(["--out", str(out)] if out is not None else [])]
+    command = ["ear", "ablate", *to_argv(given, varied, measuring), *(["--out", str(out)] if out is not None else [])]
     ablation = Ablation(store, model, dataset, base, settings, training_seeds, folder, public_command(command))
     rows = run_ablation(ablation, factors, limit).to_pylist()
     console.print_result(

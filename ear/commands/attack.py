@@ -18,7 +18,7 @@ from ear.commands.options import (
     SplitOption,
     WeightsOption,
 )
-from ecgvf.commands.grouping import grouped, words
+from ecgvf.commands.grouping import grouped, to_argv
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
@@ -130,7 +130,7 @@ def attack(
     if outcomes is not None:
         paths["outcomes"] = str(found.save(outcomes))
     labels = {"sheet": "Contact sheet", "outcomes": "Outcomes"}
-    command = [*command_on("attack", source, dataset, adapter, files), *words(attacking), "--json"]
+    command = [*command_on("attack", source, dataset, adapter, files), *to_argv(attacking), "--json"]
     console.print_result(
         {
             "command": public_command(command),

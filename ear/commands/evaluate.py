@@ -11,7 +11,7 @@ from ear.commands.options import (
     OutcomesOption,
     SheetOption,
 )
-from ecgvf.commands.grouping import grouped, words
+from ecgvf.commands.grouping import grouped, to_argv
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 from ecgvf.core.pytorch import import_pytorch
@@ -46,7 +46,7 @@ def evaluate(
     check_settings(dataset, settings)
     evaluation = evaluate_adapters(store, load_model(source, dataset), dataset, files, settings)
     command = command_on("eval", source, dataset, adapter, files)
-    evaluation = replace(evaluation, command=(*command, *words(measuring, paper)))
+    evaluation = replace(evaluation, command=(*command, *to_argv(measuring, paper)))
     results = results_folder(store, dataset.concept.name, files)
     page = evaluation.save_contact_sheet(sheet if sheet is not None else results / "sheet.png")
     evaluation.save(results / LAST_EVALUATION, images=False)

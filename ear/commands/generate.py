@@ -10,7 +10,7 @@ import typer
 
 from ear.commands.inputs import adapter_files, adapter_files_of, in_store, print_lines
 from ear.commands.options import ColumnOption, DatasetOption, adapter_option, model_option, png_file
-from ecgvf.commands.grouping import grouped, words
+from ecgvf.commands.grouping import grouped, to_argv
 from ecgvf.commands.options import (
     DeviceOption,
     DtypeOption,
@@ -225,7 +225,7 @@ def _next_step(
     if named is None:
         return []
     given = replace(renderer, adapter=renderer.adapter or [*map(adapter_name, files)], raw_control_tokens=False)
-    return [next_command(shlex.join(["ear", "eval", *words(given)]), dataset=named)]
+    return [next_command(shlex.join(["ear", "eval", *to_argv(given)]), dataset=named)]
 
 
 def _may_be_unsafe(store: "Store", facts: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ear.commands.options import DatasetArguments
-from ecgvf.commands.grouping import words
+from ecgvf.commands.grouping import to_argv
 from ecgvf.core import console
 
 if TYPE_CHECKING:
@@ -62,13 +62,13 @@ def adapter_files_of(store: "Store", dataset: str | None, adapters: Sequence[str
 def command_on(
     name: str, source: DatasetArguments, dataset: "Dataset", adapters: Sequence[str] | None, files: Sequence[Path]
 ) -> list[str]:
-    """The words of ``ear NAME`` on ``dataset`` and on the adapters in ``files``, which it names even if the user left
+    """The argv of ``ear NAME`` on ``dataset`` and on the adapters in ``files``, which it names even if the user left
     them out: the last ones may be others by then."""
     from ear.method.runs import adapter_name
 
     given = replace(source, dataset=source.dataset or f"ecgvf/{dataset.concept.name}")
     named = [word for adapter in adapters or map(adapter_name, files) for word in ("--adapter", adapter)]
-    return ["ear", name, *words(given), *named]
+    return ["ear", name, *to_argv(given), *named]
 
 
 def in_store(store: "Store", file: Path) -> bool:

@@ -9,7 +9,7 @@ import typer
 
 from ear.commands.inputs import adapter_files, command_on, load_model, open_dataset, results_folder
 from ear.commands.options import AdapterOption, ColumnOption, DatasetArguments, png_file
-from ecgvf.commands.grouping import grouped, words
+from ecgvf.commands.grouping import grouped, to_argv
 from ecgvf.commands.options import CLIP_MODEL, JsonOption
 from ecgvf.core import console
 from ecgvf.core.files import JSON
@@ -103,7 +103,7 @@ def memorisation(
         raise SettingsError(f"--column {rendering.column[0]} is of a file of prompts: name it with --prompts")
     check_bounds(bounds.distance, bounds.similarity)
     if folders:
-        command, images = ["ear", "memorisation", *map(str, folders), *words(source)], _of_folders(folders)
+        command, images = ["ear", "memorisation", *map(str, folders), *to_argv(source)], _of_folders(folders)
         encoder, name = _encoder(images.on_nano, bounds.clip, source.device)
     else:
         store, dataset = open_dataset(source)
@@ -116,7 +116,7 @@ def memorisation(
     blurred = images.unsafe and not page.clear
     file = write_sheet(analysis, page.sheet or images.sheet, title=title, blurred=blurred)
     content = {
-        "command": public_command([*command, *words(rendering, bounds, page)]),
+        "command": public_command([*command, *to_argv(rendering, bounds, page)]),
         "nano": images.on_nano,
         "seed": None if folders else rendering.seed,
         **images.facts,

@@ -12,7 +12,7 @@ import typer
 from ear.commands.callbacks import Previews, Tracker, Tracking
 from ear.commands.inputs import load_model, open_datasets, print_lines
 from ear.commands.options import DEFAULT_RECIPE, DatasetArguments, parse_options, parse_seeds
-from ecgvf.commands.grouping import grouped, words
+from ecgvf.commands.grouping import grouped, to_argv
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 from ecgvf.core.pytorch import import_pytorch
@@ -205,7 +205,7 @@ def _next_steps(source: DatasetArguments, dataset: "Dataset", adapter: str) -> l
     first = replace(source, dataset=source.dataset and source.dataset.split(",")[0].strip())
     prompt = next((record.pair.target for record in dataset.train), dataset.concept.terms[0])
     look = shlex.join(["ear", "generate", "--adapter", adapter, *store, "--prompt", prompt])
-    measure = shlex.join(["ear", "eval", "--adapter", adapter, *words(first)])
+    measure = shlex.join(["ear", "eval", "--adapter", adapter, *to_argv(first)])
     steps = {"Look at it": look} | ({"Measure it": measure} if dataset.validation else {})
     return [f"{purpose}: [bold]{console.escape(command)}[/bold]" for purpose, command in steps.items()]
 

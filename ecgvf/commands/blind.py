@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecgvf.commands.grouping import words
+from ecgvf.commands.grouping import to_argv
 from ecgvf.commands.local_page import serve_page
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
@@ -95,7 +95,7 @@ def _print_result(rows: "ImageRows", labels: "LabelsFile", arguments: BlindArgum
     shares, agreements = label_shares(rows, given), judge_agreement(rows, given)
     if shares:
         facts = {
-            "command": public_command(["ecgvf", "review", *words(arguments)]),
+            "command": public_command(["ecgvf", "review", *to_argv(arguments)]),
             "images": str(rows.path),
             "labels": str(labels.path),
             "shares": [share.json() for share in shares],

@@ -17,6 +17,7 @@ from ecgvf.pairs.default_counts import (
     RETAINED_PROMPTS,
     TEST_PROMPTS,
     VALIDATION_PROMPTS,
+    check_captions,
     check_count,
 )
 
@@ -34,12 +35,16 @@ class GenerateArguments:
     pairs: Annotated[
         int | None,
         typer.Option(
-            help="Pairs to request in each call to a writer.",
+            help="Pairs per call to an LLM; in total for the offline writer.",
             show_default=f"{PROMPTS_PER_CALL}; offline {OFFLINE_PAIRS}",
         ),
     ] = None
     iterations: Annotated[
-        int | None, typer.Option(help="Calls to each writer.", show_default=f"{ITERATIONS}; offline 1")
+        int | None,
+        typer.Option(
+            help="Calls to each LLM; the offline writer multiplies --pairs by it.",
+            show_default=f"{ITERATIONS}; offline 1",
+        ),
     ] = None
     validation: Annotated[
         int | None,
@@ -79,16 +84,17 @@ class GenerateArguments:
     ] = False
 
     def check_counts(self, split: "Split | None") -> None:
-        """Raise ``SettingsError`` for a count that is not of ``split``, the only one to write; None: all but retain."""
-        allowed = ["pairs", "iterations"] if split in (None, "train") else ["count"]
+        """Raise ``SettingsError`` for a count that is out of range, or not of ``split`` (None: all but retain)."""
+        least = {"pairs": 1, "iterations": 1} if split in (None, "train") else {"count": 1}
         if split is None:
-            allowed += ["validation", "tests"]
+            least |= {"validation": 0, "tests": 0}
         for option in ("pairs", "iterations", "validation", "tests", "count"):
             number = getattr(self, option)
-            if number is not None and option not in allowed:
+            if number is None:
+                continue
+            if option not in least:
                 raise SettingsError(f"--{option} {number}: {_instead(option, number, split)}")
-            if number is not None and option in ("pairs", "iterations"):
-                check_count(f"--{option}", number)
+            check_count(f"--{option}", number, least[option])
 
 
 def _instead(option: str, number: int, split: "Split | None") -> str:
@@ -108,14 +114,14 @@ def _instead(option: str, number: int, split: "Split | None") -> str:
 def generate(
     *,
     concept: NewConceptOption = None,
-    writing: WriterArguments,
-    amount: GenerateArguments,
+    writer_options: WriterArguments,
+    options: GenerateArguments,
     reparse: Annotated[bool, typer.Option("--reparse", help="Parse the stored answers again; send nothing.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the offline writer.")] = 0,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write target/surrogate prompt pairs for a concept: for training, validation and test."""
+    """Write target/surrogate prompt pairs for a concept."""
     from ecgvf import Run
     from ecgvf.commands import pairs_output as output
     from ecgvf.commands.select_writers import select_writers
@@ -126,51 +132,61 @@ def generate(
     if seed and reparse:
         raise SettingsError("--reparse parses the stored answers and sends nothing: leave --seed out")
     if reparse:
-        reparsed = _reparse(run, writing, amount)
-        output.print_set(reparsed, output.command_after(reparsed, writing, store))
+        pairs = _reparse(run, writer_options, options)
+        output.print_set(pairs, output.command_after(pairs, writer_options, store))
         return
-    writers, named = select_writers(writing, keys=not amount.dry_run)
+    writers, named = select_writers(writer_options, keys=not options.dry_run)
     if writers and seed:
         raise SettingsError(f"--seed {seed} is for the offline writer, and LLMs write: leave it out")
     if writers:
-        stage_set = _generate_with_llms(run, writers, writing, amount, confirmed=named or writing.yes)
+        stage_set = _generate_with_llms(run, writers, writer_options, options, confirmed=named or writer_options.yes)
     else:
-        stage_set = _generate_offline(run, writing, amount, seed)
+        stage_set = _generate_offline(run, writer_options, options, seed)
     if stage_set is None:
         return
     if not (writers or named):
-        wrote = "took the captions that ship" if amount.split == "retain" else "the offline writer wrote"
+        wrote = "took the captions that ship" if options.split == "retain" else "the offline writer wrote"
         console.note(f"no key of an LLM writer is set (see `ecgvf writers`): {wrote}")
-    output.print_set(stage_set, output.command_after(stage_set, writing, store, amount.batch))
+    output.print_set(stage_set, output.command_after(stage_set, writer_options, store, options.batch))
 
 
 _ALLOWED_WITH_REPARSE = {"budget_usd", "yes", "registry"}
 """They do no harm without a call."""
 
 
-def _reparse(run: "Run", writing: WriterArguments, amount: GenerateArguments) -> "StageSet":
+def _reparse(run: "Run", writer_options: WriterArguments, options: GenerateArguments) -> "StageSet":
     from ecgvf.pairs.llm_writers import reparse
 
-    given = [
+    extra_options = [
         f"--{field.name.replace('_', '-')}"
-        for group in (amount, writing)
+        for group in (options, writer_options)
         for field in fields(group)
         if field.name not in _ALLOWED_WITH_REPARSE and getattr(group, field.name) != field.default
     ]
-    if given:
-        raise SettingsError(f"--reparse parses the stored answers and sends nothing: leave {given[0]} out")
+    if extra_options:
+        raise SettingsError(f"--reparse parses the stored answers and sends nothing: leave {extra_options[0]} out")
     return reparse(run)
 
 
-def _generate_offline(run: "Run", writing: WriterArguments, amount: GenerateArguments, seed: int) -> "StageSet | None":
+def _generate_offline(
+    run: "Run", writer_options: WriterArguments, options: GenerateArguments, seed: int
+) -> "StageSet | None":
     """Write with the offline writer; None after a dry run."""
     from ecgvf.pairs.offline import OfflineWriter
-    from ecgvf.pairs.splits import SPLIT_COUNTS
+    from ecgvf.pairs.splits import COUNT_NAMES
 
-    if amount.fresh or amount.batch or writing.templates is not None:
+    if options.fresh or options.batch or writer_options.templates is not None:
         raise SettingsError("--fresh, --batch and --templates are for LLM writers: name some with --writers")
-    amount.check_counts(split := amount.split)
-    if amount.dry_run:
+    options.check_counts(split := options.split)
+    if split == "retain" and options.count is not None:
+        check_captions("--count", options.count)
+    if split is None or split == "train":
+        pairs = (options.pairs or OFFLINE_PAIRS) * (options.iterations or 1)
+        check_count("--pairs times --iterations,", pairs)
+        counts = {"pairs": pairs, "validation": options.validation, "tests": options.tests}
+    else:
+        counts = {COUNT_NAMES[split]: options.count}
+    if options.dry_run:
         if split != "retain":
             OfflineWriter().check(run.concept)
         costs = {"likely_usd": "0", "most_usd": "0", "calls": []}
@@ -179,19 +195,14 @@ def _generate_offline(run: "Run", writing: WriterArguments, amount: GenerateArgu
             "The offline writer writes: nothing is sent, nothing is paid.",
         )
         return None
-    if split is None or split == "train":
-        pairs = (amount.pairs or OFFLINE_PAIRS) * (amount.iterations or 1)
-        counts = {"pairs": pairs, "validation": amount.validation, "tests": amount.tests}
-    else:
-        counts = {SPLIT_COUNTS[split]: amount.count}
-    return run.generate(**counts, split=split, surrogates=writing.surrogates, seed=seed)
+    return run.generate(**counts, split=split, surrogates=writer_options.surrogates, seed=seed)
 
 
 def _generate_with_llms(
     run: "Run",
     writers: "Sequence[LLMWriter]",
-    writing: WriterArguments,
-    amount: GenerateArguments,
+    writer_options: WriterArguments,
+    options: GenerateArguments,
     *,
     confirmed: bool,
 ) -> "StageSet | None":
@@ -200,28 +211,28 @@ def _generate_with_llms(
     from ecgvf.pairs.generation_plan import estimate_costs, plan_generation
     from ecgvf.pairs.llm_writers import NothingUsable, generate_with_llms, open_ledger
 
-    split = amount.split or "train"
-    amount.check_counts(split)
+    split = options.split or "train"
+    options.check_counts(split)
     with console.status("planning the calls"):
         plans = plan_generation(
             run.concept,
             writers,
             split=split,
-            count=amount.pairs if split == "train" else amount.count,
-            iterations=amount.iterations,
-            surrogate_choice=writing.surrogates,
-            templates=writing.templates,
-            batch=amount.batch,
+            count=options.pairs if split == "train" else options.count,
+            iterations=options.iterations,
+            surrogate_choice=writer_options.surrogates,
+            templates=writer_options.templates,
+            batch=options.batch,
         )
-        estimates = estimate_costs(plans, open_ledger(run, plans), fresh=amount.fresh)
-    if amount.dry_run:
-        output.print_dry_run(plans, estimates, writing.budget)
+        estimates = estimate_costs(plans, open_ledger(run, plans), fresh=options.fresh)
+    if options.dry_run:
+        output.print_dry_run(plans, estimates, writer_options.budget)
         return None
-    console.print(*output.estimate_lines(plans, estimates, writing.budget))
+    console.print(*output.estimate_lines(plans, estimates, writer_options.budget))
     output.confirm(estimates, confirmed)
     # The same plans as the estimate's: they have parsed the stored answers already.
     try:
-        return generate_with_llms(run, plans, budget_usd=writing.budget, fresh=amount.fresh)
+        return generate_with_llms(run, plans, budget_usd=writer_options.budget, fresh=options.fresh)
     except NothingUsable as error:
         output.print_set(error.stage_set)
         raise

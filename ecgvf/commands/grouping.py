@@ -40,7 +40,7 @@ def grouped(command: Callable[..., R]) -> Callable[..., R]:
     return run
 
 
-def words(*groups: Any) -> list[str]:
+def to_argv(*groups: Any) -> list[str]:
     """What a user types for the options of ``groups`` that are not at their defaults."""
     found = []
     for group in groups:

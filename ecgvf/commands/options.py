@@ -293,7 +293,8 @@ class WriterArguments:
         typer.Option(
             metavar="SURROGATES",
             help="Choice of what replaces the concept in surrogate prompts. single: its first surrogate; per-term: one "
-            "for each term; free: any. One teaches the model what to draw instead, several an average.",
+            "for each term; free: any. A single surrogate teaches the model what to draw instead; with several it "
+            "learns an average.",
         ),
     ] = "single"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import RenderableType
 
-from ecgvf.commands.grouping import words
+from ecgvf.commands.grouping import to_argv
 from ecgvf.commands.results import location, next_command, rendering_command, set_facts
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
@@ -142,10 +142,10 @@ def rejected_counts(summary: Mapping[str, Any]) -> str:
     return f"rejected {malformed} malformed, {duplicate} duplicate"
 
 
-def command_after(stage_set: StageSet, writing: "WriterArguments", store: Path | None, batch: bool = False) -> str:
+def command_after(stage_set: StageSet, options: "WriterArguments", store: Path | None, batch: bool = False) -> str:
     """The next command after a finished set of pairs, by the same writers and with the other options."""
     summary = stage_set.summary
-    again = shlex.join(["ecgvf", "generate", *words(writing)])  # by the same writers
+    again = shlex.join(["ecgvf", "generate", *to_argv(options)])  # by the same writers
     if not summary["train"]["accepted"]:
         return next_command(again, batch=batch, store=store)
     for split in ("validation", "test"):

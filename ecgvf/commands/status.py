@@ -52,11 +52,11 @@ def _sets_table(sets: list[dict[str, Any]], title: str) -> Table:
 
 def _counts(counts: dict[str, int]) -> str:
     """The counts of a set in words; those of splits on a line each."""
-    from ecgvf.pairs.splits import SPLIT_COUNTS, counts_text
+    from ecgvf.pairs.splits import COUNT_NAMES, counts_text
 
-    by_split = {split: counts[key] for split, key in SPLIT_COUNTS.items() if key in counts}
+    by_split = {split: counts[key] for split, key in COUNT_NAMES.items() if key in counts}
     if by_split:
-        accepted = {split: counts[key] for split in by_split if (key := f"accepted_{SPLIT_COUNTS[split]}") in counts}
+        accepted = {split: counts[key] for split in by_split if (key := f"accepted_{COUNT_NAMES[split]}") in counts}
         return (counts_text(accepted, by_split) if accepted else counts_text(by_split)).replace(", ", "\n")
     if "pictures" in counts:
         images = console.counted(counts["pictures"], "image")

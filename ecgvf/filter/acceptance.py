@@ -21,7 +21,7 @@ from ecgvf.filter.clip_score import CLIP_SCORES, ClipScore
 from ecgvf.judges.ensemble import label_prefix, near_miss
 from ecgvf.judges.factory import options_of
 from ecgvf.judges.judge import Criterion
-from ecgvf.pairs.splits import SPLIT_COUNTS, counts_text
+from ecgvf.pairs.splits import COUNT_NAMES, counts_text
 
 Verdicts = dict[str, dict[Role, Verdict]]
 """Record id → role → verdict."""
@@ -41,12 +41,12 @@ class FilterResult:
     @property
     def counts(self) -> dict[Split, int]:
         """Split → number of its records."""
-        return {split: self._count(key) for split, key in SPLIT_COUNTS.items()}
+        return {split: self._count(key) for split, key in COUNT_NAMES.items()}
 
     @property
     def accepted(self) -> dict[Split, int]:
         """Split → number of its records that were accepted."""
-        return {split: self._count(f"accepted_{key}") for split, key in SPLIT_COUNTS.items()}
+        return {split: self._count(f"accepted_{key}") for split, key in COUNT_NAMES.items()}
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -69,7 +69,7 @@ class FilterResult:
         return self._text("validation", "test", "retain")
 
     def __str__(self) -> str:
-        return f"{self.judge} accepts {self._text(*SPLIT_COUNTS)}"
+        return f"{self.judge} accepts {self._text(*COUNT_NAMES)}"
 
     def _text(self, *splits: Split) -> str:
         counts = self.counts
@@ -234,7 +234,7 @@ def _summary(acceptance: StageSet, verdicts: Verdicts) -> dict[str, Any]:
     ]
     near_misses = [near_miss(criteria, verdict.top_labels) for verdict in absent]
     counts: dict[str, int] = {}
-    for split, key in SPLIT_COUNTS.items():
+    for split, key in COUNT_NAMES.items():
         if split != "retain" or splits[split]:
             counts |= {key: splits[split], f"accepted_{key}": accepted[split]}
     return {

@@ -27,9 +27,22 @@ MAX_PROMPTS = 100_000
 """Of a split, in one command: a list of all of them is in memory, and each is compared with the others."""
 
 
-def check_count(option: str, number: int, least: int = 1) -> None:
-    """Raise ``SettingsError`` for a ``number`` of prompts that is below ``least``, 0 or 1, or above ``MAX_PROMPTS``."""
+def check_count(name: str, number: int, least: int = 1) -> None:
+    """Raise ``SettingsError`` for a ``number`` of prompts that is below ``least``, 0 or 1, or above ``MAX_PROMPTS``.
+
+    ``name`` is what the caller's user knows the number by: an option's name, or a parameter's.
+    """
     if number < least:
-        raise SettingsError(f"{option} {number}: it must be {'at least 1' if least else '0 or more'}")
+        raise SettingsError(f"{name} {number}: it must be {'at least 1' if least else '0 or more'}")
     if number > MAX_PROMPTS:
-        raise SettingsError(f"{option} {number}: it must be at most {MAX_PROMPTS}")
+        raise SettingsError(f"{name} {number}: it must be at most {MAX_PROMPTS}")
+
+
+def check_captions(name: str, number: int) -> None:
+    """Raise ``SettingsError`` unless ``number`` captions of each retained concept ship; ``name``: ``check_count``."""
+    check_count(name, number)
+    if number > RETAINED_PROMPTS:
+        raise SettingsError(
+            f"{name} {number}: {RETAINED_PROMPTS} captions of each retained concept ship; LLMs write more (see "
+            "`ecgvf writers`)"
+        )

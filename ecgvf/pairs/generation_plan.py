@@ -12,7 +12,7 @@ from typing import Any
 
 from ecgvf.core.concepts import Concept, SurrogateChoice, check_surrogate_choice
 from ecgvf.core.errors import SettingsError
-from ecgvf.core.records import SPLITS, Split
+from ecgvf.core.records import Split
 from ecgvf.core.text import strip_thinking
 from ecgvf.llm import budget
 from ecgvf.llm.attempt import Attempt
@@ -33,6 +33,7 @@ from ecgvf.pairs.default_counts import (
     check_count,
 )
 from ecgvf.pairs.parsing import answer_schema
+from ecgvf.pairs.splits import check_split
 from ecgvf.pairs.templates import Template, load
 
 DEFAULT_COUNT: Mapping[Split, int] = {
@@ -181,15 +182,14 @@ def plan_generation(
     below 1, more than ``MAX_PROMPTS`` prompts, ``iterations`` of another split than ``train``, or a writer without a
     batch endpoint, and ``TemplateError``.
     """
-    if split not in SPLITS:
-        raise SettingsError(f"split {split!r} is unknown: use one of {', '.join(SPLITS)}")
+    check_split(split)
     check_surrogate_choice(surrogate_choice)
     if iterations is not None and split != "train":
-        raise SettingsError(f"--iterations {iterations}: only pairs have iterations; leave it out")
+        raise SettingsError(f"iterations {iterations}: only pairs have iterations; leave it out")
     count = DEFAULT_COUNT[split] if count is None else count
     iterations = ITERATIONS if iterations is None else iterations
-    check_count("--count", count)
-    check_count("--iterations", iterations)
+    check_count("count", count)
+    check_count("iterations", iterations)
     names = [each.name for each in captioned_concepts(concept)] if split == "retain" else []
     total = count * {"train": iterations, "retain": len(names)}.get(split, 1)
     check_count(f"prompts of split {split},", total)

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
 from ecgvf.core import console
+from ecgvf.core.concepts import Concept
 from ecgvf.core.errors import EcgvfError, SettingsError, StageMissing, WriterError
 from ecgvf.core.files import require_local
 from ecgvf.core.records import PromptPair, Split
@@ -48,7 +49,7 @@ def complete(
     fresh: bool = False,
     in_budget: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> SplitGenerator:
-    """Send those calls of ``plans``, all of one split, that have no answer yet; return the split made of all answers.
+    """Send those calls of ``plans``, all of one split, that have no answer yet; return the split's generator.
 
     ``budget_usd`` is the maximum cost, and ``in_budget`` selects the ledger's intents that count toward it (None: those
     of the plans). ``fresh`` starts the writers over: all calls are sent and paid again. A writer that keeps failing, or
@@ -85,13 +86,13 @@ def complete(
         asked: dict[str, Any] = {"template": template.name, "hash": template.hash, "language": template.language}
         if reader.surrogate_choice != "free":  # sets from before there was a choice are free
             asked["surrogates"] = reader.surrogate_choice
-        written = _split_generator(run, split, asked, result.answered, reader)
-        return replace(written, spending=_spending(plans, ledger, result))
+        generator = _split_generator(run, split, asked, result.answered, reader)
+        return replace(generator, spending=_spending(plans, ledger, result))
 
 
-def has_answers(split: SplitGenerator) -> bool:
-    """Whether a split is made of at least one LLM's answer."""
-    return bool((split.settings or {}).get("calls"))
+def has_answers(generator: SplitGenerator) -> bool:
+    """Whether it makes its split of at least one LLM's answer."""
+    return bool((generator.settings or {}).get("calls"))
 
 
 def generate_with_llms(
@@ -107,12 +108,12 @@ def generate_with_llms(
     Parameters as of ``complete``. Raises ``WriterError`` if no writer answered, ``NothingUsable`` if nothing in the
     answers was accepted, with which the current set stays the current one, and as ``complete`` does.
     """
-    written = complete(run, plans, budget_usd=budget_usd, fresh=fresh, in_budget=in_budget)
-    if not has_answers(written):
-        set_aside = written.spending["set_aside"] if written.spending else {}
+    generator = complete(run, plans, budget_usd=budget_usd, fresh=fresh, in_budget=in_budget)
+    if not has_answers(generator):
+        set_aside = generator.spending["set_aside"] if generator.spending else {}
         raise WriterError("no writer answered: " + "; ".join(f"{name}: {why}" for name, why in set_aside.items()))
     split, names = plans[0].split, ", ".join(plan.writer.name for plan in plans)
-    stage_set = write_splits(run, {split: written}, names, current=False)
+    stage_set = write_splits(run, {split: generator}, names, current=False)
     if stage_set.summary[split]["accepted"] or not (run.folder(PAIRS) / "current").is_file():
         stage_set.make_current()
         run.store.remember(run.concept)
@@ -153,7 +154,7 @@ def reparse(run: ConceptRun) -> StageSet:
     """
     current = run.current(PAIRS)
     ledger = Ledger.load(run)
-    splits: dict[Split, SplitGenerator] = {}
+    generators: dict[Split, SplitGenerator] = {}
     for split in SPLIT_NAMES:
         settings = current.settings.get(split) or {}
         if "calls" not in settings:
@@ -167,17 +168,17 @@ def reparse(run: ConceptRun) -> StageSet:
         answers = {
             name: [_stored(ledger, call, current) for call in calls] for name, calls in settings["calls"].items()
         }
-        reparsed = _split_generator(run, split, settings, answers, _reader(run, settings))
-        splits[split] = replace(reparsed, spending=current.summary.get("paid", {}).get(split))
-    if not any(map(has_answers, splits.values())):
+        generator = _split_generator(run, split, settings, answers, _reader(run, settings))
+        generators[split] = replace(generator, spending=current.summary.get("paid", {}).get(split))
+    if not any(map(has_answers, generators.values())):
         raise StageMissing(f"no LLM wrote the current pairs of {run.concept.name!r}: there is no answer to parse again")
-    written = write_splits(run, splits, current.summary["writer"], current=False)
-    for split in splits:
+    stage_set = write_splits(run, generators, current.summary["writer"], current=False)
+    for split in generators:
         if current.summary[split]["accepted"]:
-            _check_usable(written, split)
-    written.make_current()
+            _check_usable(stage_set, split)
+    stage_set.make_current()
     run.store.remember(run.concept)
-    return written
+    return stage_set
 
 
 def _own(plans: Sequence[GenerationPlan], intent: Mapping[str, Any]) -> bool:
@@ -228,7 +229,7 @@ def _split_generator(
     answers: Mapping[str, list[Attempt]],
     reader: AnswerReader,
 ) -> SplitGenerator:
-    """``split`` made of ``answers`` (writer → answered attempts).
+    """The generator of ``split`` from ``answers`` (writer → answered attempts).
 
     Its settings name the answered calls, so that equal settings mean equal records.
     """
@@ -237,15 +238,25 @@ def _split_generator(
         **llm_reader_settings(run.concept.kind, split),
         "calls": {name: [attempt.call for attempt in attempts] for name, attempts in answers.items() if attempts},
     }
+    attempts = [attempt for by_writer in answers.values() for attempt in by_writer]
+    return LLMSplit(settings=settings, concept=run.concept, attempts=attempts, reader=reader)
 
-    def records(accepted: PromptIndex) -> list[PromptPair]:
-        written: list[PromptPair] = []
-        for attempt in (attempt for attempts in answers.values() for attempt in attempts):
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LLMSplit(SplitGenerator):
+    """A split by LLMs, made of their answers."""
+
+    concept: Concept
+    attempts: Sequence[Attempt]
+    """The answered ones, writer by writer."""
+    reader: AnswerReader
+
+    def records(self, accepted: PromptIndex) -> list[PromptPair]:
+        records: list[PromptPair] = []
+        for attempt in self.attempts:
             count = attempt.intent["request"]["count"]
-            written += to_records(run.concept, _provenance(attempt), reader.drafts(attempt), accepted, count)
-        return written
-
-    return SplitGenerator(settings, records)
+            records += to_records(self.concept, _provenance(attempt), self.reader.drafts(attempt), accepted, count)
+        return records
 
 
 def _provenance(answered: Attempt) -> Provenance:

@@ -20,7 +20,7 @@ from ecgvf.llm.ledger import Ledger
 from ecgvf.llm.registry import LLMWriter
 from ecgvf.pairs.answer_reader import AnswerReader
 from ecgvf.pairs.default_counts import check_count
-from ecgvf.pairs.generate import note_missing, written_splits
+from ecgvf.pairs.generate import note_missing, split_generators
 from ecgvf.pairs.generation_plan import GenerationPlan, estimate_costs, split_evenly, split_into_calls
 from ecgvf.pairs.llm_writers import complete, has_answers, open_ledger
 from ecgvf.pairs.offline import OfflineWriter
@@ -66,10 +66,12 @@ class OfflineRounds:
         return self.writer.name
 
     def write(self, run: ConceptRun, request: RoundRequest) -> StageSet | None:
-        splits = written_splits(self.writer, run.concept, request.counts, seed=request.seed, build_round=request.number)
-        written = _write_round(run, splits, self.name, request)
-        note_missing(written, self.writer, request.counts)
-        return written
+        generators = split_generators(
+            self.writer, run.concept, request.counts, seed=request.seed, build_round=request.number
+        )
+        stage_set = _write_round(run, generators, self.name, request)
+        note_missing(stage_set, self.writer, request.counts)
+        return stage_set
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +124,21 @@ class LLMRounds:
                 and ledger.restarts(writer, split) == intent["restarts"]
             )
 
-        splits = dict.fromkeys(request.counts, SplitGenerator())
+        generators = dict.fromkeys(request.counts, SplitGenerator())
         for split, count in request.counts.items():
             if count:
                 plan = self.plan(run.concept, split, count, request.earlier)
-                splits[split] = complete(run, [plan], budget_usd=self.budget_usd, in_budget=in_budget)
-        if not any(map(has_answers, splits.values())):
+                generators[split] = complete(run, [plan], budget_usd=self.budget_usd, in_budget=in_budget)
+        if not any(map(has_answers, generators.values())):
             return None
-        return _write_round(run, splits, self.name, request)
+        return _write_round(run, generators, self.name, request)
 
 
 def _write_round(
-    run: ConceptRun, splits: Mapping[Split, SplitGenerator], writer: str, request: RoundRequest
+    run: ConceptRun, generators: Mapping[Split, SplitGenerator], writer: str, request: RoundRequest
 ) -> StageSet:
     # Not current: a killed build leaves no single round as the pairs that other commands read.
-    return write_set(run, splits, writer, build_round=request.number, earlier=request.earlier, current=False)
+    return write_set(run, generators, writer, build_round=request.number, earlier=request.earlier, current=False)
 
 
 def goals(accepted: int, writers: int) -> list[int]:

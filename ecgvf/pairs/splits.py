@@ -3,17 +3,21 @@
 Each split is a shard with its records in the order written, rejects included. No prompt is a near duplicate of an
 earlier one, whatever their splits; imported prompts are checked as ``importing`` says. The settings say for each split
 what decided its records, so that one split can be written again while the others are kept (``--split``).
+
+``write_splits`` calls the method ``records`` of each split's generator, in the order of the splits, with the prompts
+accepted so far. Generators are where the records come from: the offline writer and captions (``generate``), answers of
+LLMs (``llm_writers``), the current set (``KeptSplit``).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ecgvf.core import console
 from ecgvf.core.concepts import parse
-from ecgvf.core.errors import StageMissing
-from ecgvf.core.records import PromptPair, Split, from_table, malformed_id, record_id, to_table
+from ecgvf.core.errors import SettingsError, StageMissing
+from ecgvf.core.records import SPLITS, PromptPair, Split, from_table, malformed_id, record_id, to_table
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.shard_set import fingerprint
 from ecgvf.core.stage_set import PAIRS, StageSet
@@ -24,8 +28,8 @@ from ecgvf.pairs.writer_stats import Spending, summarize_writers
 SHARDS: dict[Split, int] = {"train": 0, "validation": 1, "test": 2, "retain": 3}
 """Split → its shard. Sets from before there was validation have test in shard 1: ``split_records`` reads both."""
 
-SPLIT_COUNTS: dict[Split, str] = {"train": "pairs", "validation": "validation", "test": "tests", "retain": "retained"}
-"""Split → the key of its number of prompts, in settings and summaries."""
+COUNT_NAMES: dict[Split, str] = {"train": "pairs", "validation": "validation", "test": "tests", "retain": "retained"}
+"""Split → the name of its number of prompts: a parameter of ``Run.generate``, a key of settings and summaries."""
 
 SPLIT_NAMES: dict[Split, str] = {
     "train": "pairs",
@@ -43,28 +47,34 @@ _SINGULAR: dict[Split, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+def check_split(split: str) -> None:
+    """Raise ``SettingsError`` for an unknown ``split``."""
+    if split not in SPLITS:
+        raise SettingsError(f"split {split!r} is unknown: use one of {', '.join(SPLITS)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SplitGenerator:
-    """How to make one split of a set. The default makes an empty one."""
+    """How to make one split of a set. This one makes it empty."""
 
     settings: dict[str, Any] | None = None
     """Everything that decides the records, part of the set's settings; None if there are no records."""
-    records: Callable[[PromptIndex], Sequence[PromptPair]] = lambda accepted: ()
-    """Makes the records, given the prompts accepted so far, to which it may add."""
     spending: Spending | None = None
     """What its LLMs have cost; None if none wrote it."""
-    may_repeat: Callable[[PromptPair], bool] = lambda accepted: False
-    """Whether its prompts may be near duplicates of an accepted record of an earlier split."""
 
-    def records_after(self, accepted: Iterable[PromptPair]) -> Sequence[PromptPair]:
-        """The records, given those accepted so far."""
-        return self.records(PromptIndex(record.target for record in accepted if not self.may_repeat(record)))
+    def records(self, accepted: PromptIndex) -> Sequence[PromptPair]:
+        """Make the records, given the prompts accepted so far, to which it may add."""
+        return ()
+
+    def may_repeat(self, accepted: PromptPair) -> bool:
+        """Whether its prompts may be near duplicates of ``accepted``, a record of an earlier split."""
+        return False
 
 
 def write_splits(
-    run: ConceptRun, written: Mapping[Split, SplitGenerator], writer: str, *, current: bool = True
+    run: ConceptRun, generators: Mapping[Split, SplitGenerator], writer: str, *, current: bool = True
 ) -> StageSet:
-    """Write the set of the ``written`` splits and of the others as they are in the current set.
+    """Write the set of the splits of ``generators``, and of the others as they are in the current set.
 
     If that would only repeat the current set, whichever of its splits were written last, it stays as it is. Parameters
     and errors as of ``write_set``.
@@ -72,16 +82,16 @@ def write_splits(
     try:
         before = run.current(PAIRS)
     except StageMissing:
-        splits = {split: written.get(split, SplitGenerator()) for split in SPLIT_NAMES}
+        splits = {split: generators.get(split, SplitGenerator()) for split in SPLIT_NAMES}
         return write_set(run, splits, writer, current=current)
-    splits = {split: written.get(split) or keep_split(before, split) for split in SPLIT_NAMES}
-    kept = [split for split, generator in splits.items() if split not in written and generator.settings]
+    splits = {split: generators.get(split) or keep_split(before, split) for split in SPLIT_NAMES}
+    kept = [split for split, generator in splits.items() if split not in generators and generator.settings]
     is_imported = any(record.writer == IMPORT for split in kept for record in split_records(before, split))
     source = before.settings.get("source") if is_imported else None
     stage_set = run.stage_set(PAIRS, _settings(run, splits, source))
     if not stage_set.finished and _repeats(before, stage_set.settings, splits):
         stage_set = before
-    return _write(stage_set, splits, writer, current=current)
+    return _fill_set(stage_set, splits, writer, current=current)
 
 
 def write_set(
@@ -102,7 +112,7 @@ def write_set(
     settings = _settings(run, splits)
     if build_round or earlier:
         settings |= {"round": build_round, "before": [stage_set.fingerprint for stage_set in earlier]}
-    return _write(run.stage_set(PAIRS, settings), splits, writer, earlier=earlier, current=current)
+    return _fill_set(run.stage_set(PAIRS, settings), splits, writer, earlier=earlier, current=current)
 
 
 def _settings(
@@ -125,7 +135,7 @@ def _repeats(current: StageSet, settings: Mapping[str, Any], splits: Mapping[Spl
         return False
     accepted: list[PromptPair] = []
     for split, generator in splits.items():
-        records = list(generator.records_after(accepted))
+        records = list(_make_records(generator, accepted))
         if records != split_records(current, split):
             return False
         accepted += [record for record in records if record.reason is None]
@@ -140,7 +150,7 @@ def _without_kept(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write(
+def _fill_set(
     stage_set: StageSet,
     splits: Mapping[Split, SplitGenerator],
     writer: str,
@@ -160,7 +170,7 @@ def _write(
             continue  # older sets have no such split, and their fingerprints must stay
         shard = SHARDS[split]
         if not stage_set.done(shard):
-            stage_set.write_shard(shard, to_table(PromptPair, generator.records_after(accepted)))
+            stage_set.write_shard(shard, to_table(PromptPair, _make_records(generator, accepted)))
         written = from_table(PromptPair, stage_set.read_shard(shard))
         accepted += [record for record in written if record.reason is None]
         records += written
@@ -176,12 +186,39 @@ def _write(
     return stage_set
 
 
+def _make_records(generator: SplitGenerator, accepted: Iterable[PromptPair]) -> Sequence[PromptPair]:
+    """The records of a split, given those accepted so far."""
+    return generator.records(PromptIndex(record.target for record in accepted if not generator.may_repeat(record)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptSplit(SplitGenerator):
+    """A split of the current set.
+
+    Imported records are rejected only where the import would: the same pair twice, or a validation or test prompt like
+    a training prompt.
+    """
+
+    split: Split
+    kept: Sequence[PromptPair]
+    """Its records, as they were written."""
+    ids: frozenset[str]
+    """The ids of ``kept``."""
+    imported: bool
+
+    def records(self, accepted: PromptIndex) -> list[PromptPair]:
+        return [reject_if_duplicate(record, accepted) for record in self.kept]
+
+    def may_repeat(self, accepted: PromptPair) -> bool:
+        is_training = accepted.split == "train" and self.split in ("validation", "test")
+        return self.imported and not is_training and accepted.record_id not in self.ids
+
+
 def keep_split(current: StageSet, split: Split) -> SplitGenerator:
     """The split as it is in ``current``; empty if that has none, or if the concept has changed since.
 
     Its settings have ``kept``, a hash of its records: which prompts were new when it was written depended on the splits
-    that the set had then. Imported records are rejected only where the import would: the same pair twice, or a
-    validation or test prompt like a training prompt.
+    that the set had then.
     """
     written = split_records(current, split)
     # An imported set has no settings per split.
@@ -197,21 +234,18 @@ def keep_split(current: StageSet, split: Split) -> SplitGenerator:
         return SplitGenerator()
     kept = [_as_written(record) for record in written]
     ids = [record.record_id for record in kept]
-    unique_ids = frozenset(ids)
     imported = any(record.writer == IMPORT for record in kept)
-
-    def records(accepted: PromptIndex) -> list[PromptPair]:
-        return [reject_if_duplicate(record, accepted) for record in kept]
-
-    def may_repeat(accepted: PromptPair) -> bool:
-        is_training = accepted.split == "train" and split in ("validation", "test")
-        return imported and not is_training and accepted.record_id not in unique_ids
-
     content: dict[str, Any] = {"records": ids}
     if imported:  # older sets rejected more of them
         content["imported"] = True
-    settings = {**settings, "kept": fingerprint(content)}
-    return SplitGenerator(settings, records, current.summary.get("paid", {}).get(split), may_repeat)
+    return KeptSplit(
+        settings={**settings, "kept": fingerprint(content)},
+        spending=current.summary.get("paid", {}).get(split),
+        split=split,
+        kept=kept,
+        ids=frozenset(ids),
+        imported=imported,
+    )
 
 
 def reject_if_duplicate(record: PromptPair, accepted: PromptIndex) -> PromptPair:

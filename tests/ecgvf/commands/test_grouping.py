@@ -5,7 +5,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ecgvf.commands.grouping import grouped, words
+from ecgvf.commands.grouping import grouped, to_argv
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ def test_help_shows_each_option_and_no_group() -> None:
 
 
 def test_options_are_the_words_that_a_user_typed() -> None:
-    assert words(Sampling(), Sampling(labels=[])) == []
+    assert to_argv(Sampling(), Sampling(labels=[])) == []
     given = Sampling(guidance=2.0, labels=["a", "b"], set_id="1f", raw_tokens=True)
-    assert " ".join(words(given)) == "--guidance 2.0 --labels a --labels b --set 1f --raw-tokens"
+    assert " ".join(to_argv(given)) == "--guidance 2.0 --labels a --labels b --set 1f --raw-tokens"
 
 
 def test_two_groups_cannot_share_an_option() -> None:

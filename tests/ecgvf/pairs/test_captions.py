@@ -152,5 +152,5 @@ def test_a_set_without_it_is_the_set_of_before() -> None:
 
 
 def test_at_least_one_prompt_of_each() -> None:
-    with pytest.raises(SettingsError, match="--count 0: it must be at least 1"):
+    with pytest.raises(SettingsError, match=r"^retained 0: it must be at least 1"):
         Run("church").generate(split="retain", retained=0)

@@ -238,6 +238,13 @@ def test_a_dry_run_needs_no_key(
             ["--writers", "offline", "--split", "test", "--count", "10000000"],
             "--count 10000000: it must be at most 100000",
         ),
+        *[
+            (["--writers", writer, "--split", split, "--count", "0"], "--count 0: it must be at least 1")
+            for writer in ("gpt", "offline")
+            for split in ("validation", "test", "retain")
+        ],
+        (["--writers", "offline", "--dry-run", "--tests", "-1"], "--tests -1: it must be 0 or more"),
+        (["--writers", "offline", "--pairs", "60000", "--iterations", "2"], "--pairs times --iterations, 120000: "),
         (["--writers", "offline", "--split", "retain", "--count", "6"], "--count 6: 5 captions of each"),
         (["--writers", "gpt", "--split", "test", "--count", "10000000"], "--count 10000000: it must be at most 100000"),
         (["--writers", "gpt", "--iterations", "100000"], "prompts of split train, 1000000: it must be at most 100000"),
