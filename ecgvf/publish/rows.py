@@ -101,14 +101,16 @@ def metadata(run: FinishedRun) -> dict[str, Any]:
 def to_row(run: FinishedRun, record: PromptPair, renderings: Mapping[Role, Rendering]) -> Row:
     """``record`` as a row with the columns of all configs; ``renderings`` has only the renderings that succeeded."""
     settings = run.images.settings
+    # Retained concepts have a judge of their own where the concept's has no label for them.
+    judged = next(iter(run.verdicts_by_record.get(record.record_id, {}).values()), None)
     row: Row = {
         **record.to_row(),
         "seed": next((rendering.seed for rendering in renderings.values()), None),
         "model": run.model if renderings else None,
         "renderer": settings["renderer"] if renderings else None,
         "sampling": {name: settings["sampling"][name] for name in ("guidance", "temperature", "top_k", "top_p")},
-        "judge": redact(run.verdicts.settings["judge"]),
-        "judge_hash": run.verdicts.settings["judge_hash"],
+        "judge": redact(judged.judge if judged else run.verdicts.settings["judge"]),
+        "judge_hash": judged.judge_hash if judged else run.verdicts.settings["judge_hash"],
         "model_asked": redact(record.model_asked),
         "model_answered": redact(record.model_answered),
         "reason": run.decisions[record.record_id].reason,

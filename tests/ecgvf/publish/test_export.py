@@ -5,13 +5,17 @@ import json
 import os
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 import mlcroissant
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
+from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -21,7 +25,10 @@ from ecgvf.core.errors import DatasetError, StageMissing, StoreError
 from ecgvf.core.records import Acceptance, Rendering
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES
-from ecgvf.filter import decisions
+from ecgvf.filter import decisions, filter_images
+from ecgvf.judges import retained
+from ecgvf.judges.classifier import Classifier
+from ecgvf.judges.judge import Criterion
 from ecgvf.publish import export as exporting
 from ecgvf.publish import parquet
 from ecgvf.publish.catalogue import ConceptFacts
@@ -31,7 +38,9 @@ from ecgvf.publish.finished_run import open_finished_run
 from ecgvf.publish.licence import is_nano
 from ecgvf.publish.parquet import DatasetFiles, write_parquet
 from ecgvf.publish.redaction import public_command, redact
+from ecgvf.render import RenderOptions, render
 from tests.ecgvf.publish.conftest import Filter, new_run
+from tests.ecgvf.small_run import ScriptedJudge, church_pairs, pair, write_pairs
 
 runner = CliRunner()
 
@@ -96,6 +105,28 @@ def test_validation_is_a_split_with_surrogates_and_classes(filtered: Filter, tmp
     (tmp_path / "out" / "README.md").write_bytes("Für alle.".encode("latin-1"))
     with pytest.raises(DatasetError, match=r"README\.md is not UTF-8 text"):
         DatasetFolder(tmp_path / "out", "out").dataset()
+
+
+def test_a_record_of_the_retain_split_names_the_judge_that_saw_it(
+    tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Tench(Classifier):
+        weights_hash = "f"  # type: ignore[assignment]
+
+        def _probabilities(self, images: NDArray[np.uint8]) -> torch.Tensor:
+            return torch.tensor([[0.1, 0.9]] * len(images))
+
+    classes = [["castle"], ["tench"]]
+    monkeypatch.setattr(retained, "create_judge", lambda *_: Tench("resnet50", classes, Criterion.top1()))
+    run = new_run(tmp_path / "store")
+    tench = replace(pair("a tench", None, split="retain"), retained_concept="tench")
+    write_pairs(run.store, [*church_pairs(train=1, test=0), tench])
+    render(run, RenderOptions(model=str(tiny_path), device="cpu", guidance=2.0))
+    filter_images(run, judge=ScriptedJudge([True, False]))
+    export(run, tmp_path / "out")
+    rows = loaded(tmp_path / "out", "church", tmp_path / "cache")
+    assert (rows["train"][0]["judge"], rows["train"][0]["judge_hash"]) == ("scripted", "0")
+    assert (rows["retain"][0]["judge"], rows["retain"][0]["judge_hash"]) == ("resnet50", "f")
 
 
 def test_openings_of_test_are_exported_and_change_no_fingerprint(run: ConceptRun, tmp_path: Path) -> None:
