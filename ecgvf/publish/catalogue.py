@@ -204,6 +204,14 @@ class Catalogue(_Model):
     format: Literal[1] = 1
     concepts: dict[Name, ConceptFacts] = {}
     versions: list[Version] = []
+    unsafe_results: list[Name] = []
+    """Suites with an unsafe concept whose results stand beside the dataset."""
+
+    @property
+    def unsafe(self) -> list[str]:
+        """Names of the unsafe concepts, and of the configs with unsafe results."""
+        concepts = [name for name, facts in self.concepts.items() if facts.unsafe]
+        return [*concepts, *(f"{suite}-results" for suite in self.unsafe_results)]
 
     @classmethod
     def parse(cls, text: str | bytes, path: str) -> Self:
@@ -232,10 +240,16 @@ class Catalogue(_Model):
         """This catalogue with another list of versions."""
         return self.model_copy(update={"versions": versions})
 
+    def with_results(self, suite: str, *, unsafe: bool) -> Self:
+        """This catalogue with the results of ``suite`` marked as unsafe or not."""
+        others = {name for name in self.unsafe_results if name != suite}
+        return self.model_copy(update={"unsafe_results": sorted(others | ({suite} if unsafe else set()))})
+
     def fingerprints(self) -> dict[str, str]:
         """Concept → fingerprint."""
         return {name: facts.fingerprint for name, facts in self.concepts.items()}
 
     def text(self) -> str:
         """The content of the file."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+        content = self.model_dump(mode="json", exclude=None if self.unsafe_results else {"unsafe_results"})
+        return json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n"

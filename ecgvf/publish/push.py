@@ -106,8 +106,8 @@ def prepare(
 
     ``version`` None is the next minor version, first 1.0.0; ``set_id`` is the start of an acceptance set's fingerprint.
     ``dry_run`` is for a plan that is not carried out, for which a read-only token will do. Raises ``SettingsError`` for
-    an invalid option and for an unsafe concept that would be public without ``unsafe_known``, ``StoreError`` for a
-    store on object storage, ``HubError``, ``DatasetError``, ``StageMissing``.
+    an invalid option and for unsafe content, of the run or of the repository, that would be public without
+    ``unsafe_known``, ``StoreError`` for a store on object storage, ``HubError``, ``DatasetError``, ``StageMissing``.
     """
     check_name(repo)
     if version is not None and not re.fullmatch(f"v?{VERSION}", version):
@@ -177,7 +177,7 @@ def _plan(repo: str, files: DatasetFiles, before: Repository, version: str | Non
         action=action,
         before=before,
         public=public,
-        gated=any(facts.unsafe for facts in pushed.concepts.values()),
+        gated=bool(pushed.unsafe),
         files=files,
         small_files=small_files,
         deleted=tuple(sorted(old_files - {*files.paths, *small_files})),

@@ -26,6 +26,7 @@ from ecgvf.core.files import canonical_json
 from ecgvf.core.hub import hub_errors
 from ecgvf.core.parquet import parquet_bytes
 from ecgvf.core.records import EvaluationSplit
+from ecgvf.publish import catalogue
 from ecgvf.publish.front_matter import GATE, GATE_FIELDS, format_card, parse_card
 from ecgvf.publish.redaction import public_command, public_model, redact
 from ecgvf.publish.repository import (
@@ -99,12 +100,15 @@ def prepare_results(
     leaderboard = folder / "leaderboard.md"
     if absent := [str(file) for file in (*(tables | outcomes).values(), leaderboard) if not file.is_file()]:
         raise DatasetError(f"{absent[0]} is missing: restore it, or run `ear suite` again")
+    known = before.catalogue.with_results(name, unsafe=bool(unsafe))
+    marked = known == before.catalogue
     digest = _fingerprint([*tables.values(), *outcomes.values()])
     model = str(facts["suite"]["model"])
     files: dict[str, Path | bytes] = {
         f"{name}-results/{FILE}": _public_table(folder / FILE, facts),
         f"{name}-results/{CSV}": _public_text(folder / CSV, model).encode(),
         **_with_equal_columns(outcomes),
+        **({} if marked else {catalogue.FILE: known.text().encode()}),
     }
     standings = _public_text(leaderboard, model).strip()
     card = _card(before.card, name, digest, standings, split=facts["suite"]["split"], unsafe=bool(unsafe))
@@ -117,7 +121,7 @@ def prepare_results(
         gated=bool(unsafe or before.unsafe),
         files={**files, "README.md": card.encode()},
         deleted=tuple(sorted(set(ours) - set(files))),
-        uploaded=_begin(name, digest) in before.card and set(files) <= set(before.files),
+        uploaded=marked and _begin(name, digest) in before.card and set(files) <= set(before.files),
     )
 
 

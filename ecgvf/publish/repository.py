@@ -37,8 +37,8 @@ class Repository:
 
     @property
     def unsafe(self) -> list[str]:
-        """Names of its unsafe concepts."""
-        return [name for name, facts in self.catalogue.concepts.items() if facts.unsafe]
+        """Names of its unsafe concepts, and of its configs with unsafe results."""
+        return self.catalogue.unsafe
 
     def changes_visibility(self, *, public: bool, gated: bool) -> bool:
         """Whether a push makes it public, as it exists and is private, or gated, as it is not."""
@@ -72,7 +72,7 @@ def check_name(repo: str | None) -> None:
 
 
 def check_visibility(repo: str, before: Repository, unsafe: Sequence[str], *, public: bool, unsafe_known: bool) -> None:
-    """Raise ``SettingsError`` for ``unsafe`` concepts that would be public without ``unsafe_known``, and for a
+    """Raise ``SettingsError`` for ``unsafe`` content that would be public without ``unsafe_known``, and for a
     repository that is public already without ``public``."""
     if public and unsafe and not unsafe_known:
         raise SettingsError(

@@ -14,6 +14,7 @@ from ear.suite import Suite, write_known_results
 from ecgvf.cli import app
 from ecgvf.core.errors import DatasetError, SettingsError
 from ecgvf.core.run import ConceptRun
+from ecgvf.publish import push_results
 from ecgvf.publish.push import prepare, upload
 from ecgvf.publish.push_results import FACTS, prepare_results, upload_results
 from tests.ear.suite.small_suite import cell_result, keep, small_suite
@@ -120,6 +121,28 @@ def test_results_of_an_unsafe_concept_are_gated_and_not_public_unasked(tmp_path:
         prepare_results(folder, REPO, public=True)
     upload_results(prepare_results(folder, REPO))
     assert published.repos[REPO].gated == "manual"
+
+
+def test_unsafe_results_do_not_become_public_with_the_dataset(tmp_path: Path, run: ConceptRun, published: Hub) -> None:
+    upload_results(prepare_results(results(tmp_path / "a", concepts=("nudity",)).results, REPO))
+    with pytest.raises(SettingsError, match="'small-results' is marked unsafe"), prepare(run, REPO, public=True):
+        pass
+    upload_results(prepare_results(results(tmp_path / "b").results, REPO))  # they replace the unsafe results
+    with prepare(run, REPO, public=True) as plan:
+        upload(plan)
+    assert not published.repos[REPO].private
+
+
+def test_a_concept_marked_unsafe_after_its_results_were_pushed_marks_them(
+    tmp_path: Path, run: ConceptRun, published: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = results(tmp_path).results
+    upload_results(prepare_results(folder, REPO))
+    monkeypatch.setattr(push_results, "_unsafe", list)
+    upload_results(prepare_results(folder, REPO))
+    with pytest.raises(SettingsError, match="'small-results' is marked unsafe"), prepare(run, REPO, public=True):
+        pass
+    assert prepare_results(folder, REPO).nothing_to_do
 
 
 def test_results_do_not_make_an_unsafe_dataset_public(tmp_path: Path, run: ConceptRun, hub: Hub) -> None:
