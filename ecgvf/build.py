@@ -26,7 +26,7 @@ from ecgvf.judges.judge import Judge
 from ecgvf.judges.predictions import load_judge
 from ecgvf.merge_rounds import merge_rounds
 from ecgvf.pairs.default_counts import ACCEPTED_PAIRS, ROUNDS, TEST_PROMPTS, VALIDATION_PROMPTS, check_count
-from ecgvf.pairs.generation_plan import split_evenly
+from ecgvf.pairs.generation_plan import check_names, split_evenly
 from ecgvf.pairs.offline import OfflineWriter
 from ecgvf.pairs.rounds import OfflineRounds, RoundRequest, RoundWriter, goals
 from ecgvf.world.domain import NANO
@@ -129,6 +129,7 @@ def build(
     Raises ``SettingsError``, ``WriterError`` if no writer answered at all, and as the stages do.
     """
     writers = writers if writers is not None else [OfflineRounds(OfflineWriter())]
+    check_names([writer.name for writer in writers])
     check_seed(seed)
     check_sampling(guidance, None)
     _check_counts(rounds, validation, tests)

@@ -179,10 +179,11 @@ def plan_generation(
     are shared evenly among the writers: ``count`` prompts, or for ``retain`` ``count`` of each retained concept. None
     is the ``DEFAULT_COUNT``. ``surrogate_choice`` is what replaces the concept, ``templates`` a folder of the user's
     own (None: the shipped ones). Raises ``SettingsError`` for an unknown ``split`` or ``surrogate_choice``, a number
-    below 1, more than ``MAX_PROMPTS`` prompts, ``iterations`` of another split than ``train``, or a writer without a
-    batch endpoint, and ``TemplateError``.
+    below 1, more than ``MAX_PROMPTS`` prompts, ``iterations`` of another split than ``train``, two writers of one name,
+    or a writer without a batch endpoint, and ``TemplateError``.
     """
     check_split(split)
+    check_names([writer.name for writer in writers])
     check_surrogate_choice(surrogate_choice)
     if iterations is not None and split != "train":
         raise SettingsError(f"iterations {iterations}: only pairs have iterations; leave it out")
@@ -218,6 +219,16 @@ def plan_generation(
         for writer, counts in zip(writers, requested, strict=True)
         if counts
     ]
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise ``SettingsError`` if two writers have one name, by which calls, answers and statistics are told apart."""
+    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if repeated:
+        raise SettingsError(
+            f"several writers are called {repeated[0]!r}: name each writer once, and give several servers of your own "
+            "a name each in a registry file"
+        )
 
 
 def split_evenly(total: int, parts: int) -> list[int]:

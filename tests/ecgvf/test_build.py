@@ -460,6 +460,12 @@ def test_a_concept_that_nano_cannot_render_is_refused_before_the_judge_is_opened
         build(tench, accepted=2)
 
 
+def test_two_writers_of_one_name_are_refused(run: ConceptRun, judge: FickleJudge) -> None:
+    writers = [OfflineRounds(Named(name)) for name in ("gpt", "claude", "gpt")]
+    with pytest.raises(SettingsError, match="several writers are called 'gpt'"):
+        build(run, accepted=6, writers=writers, judge=judge)
+
+
 @pytest.mark.parametrize("wrong", [{"accepted": 0}, {"rounds": 0}, {"tests": -1}])
 def test_numbers_out_of_range_are_refused(run: ConceptRun, judge: FickleJudge, wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):

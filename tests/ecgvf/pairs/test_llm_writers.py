@@ -73,6 +73,15 @@ def test_an_unknown_choice_is_refused_before_anything_is_sent(
     assert not server.requests
 
 
+def test_two_writers_of_one_name_are_refused_before_anything_is_sent(server: LlmServer, tmp_path: Path) -> None:
+    registry = Registry(server.registry(tmp_path))
+    own = [registry.own_server(f"{server.url}/openai/v1", model) for model in ("first", "second")]
+    for writers, name in ((registry.select("gpt") + registry.select("gpt,kimi"), "gpt"), (own, "own")):
+        with pytest.raises(SettingsError, match=f"^several writers are called '{name}': name each writer once"):
+            Run("church").generate_with_llms(writers, iterations=1)
+    assert not server.requests
+
+
 def test_a_build_refuses_an_unknown_choice_of_surrogates(server: LlmServer, tmp_path: Path) -> None:
     writers = Registry(server.registry(tmp_path)).select("gpt")
     with pytest.raises(SettingsError, match="surrogates 'per_term' are unknown"):
