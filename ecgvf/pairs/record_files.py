@@ -137,7 +137,8 @@ def _parse_parquet(path: Path, data: bytes) -> list[Record]:
 
 def _is_binary(kind: pa.DataType) -> bool:
     """Whether a column holds images or other data that is neither text nor a number."""
-    return (pa.types.is_nested(kind) and not pa.types.is_list(kind)) or "binary" in str(kind)
+    types = pa.types
+    return types.is_struct(kind) or types.is_map(kind) or types.is_union(kind) or "binary" in str(kind)
 
 
 def _read_six_cd(folder: Path) -> tuple[bytes, list[Record]]:

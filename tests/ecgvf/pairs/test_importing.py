@@ -70,6 +70,16 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, ending: str) -> None:
     assert [(row.target, row.surrogate, row.id, row.seed) for row in rows] == [tuple(row.values()) for row in ROWS]
 
 
+@pytest.mark.parametrize(
+    "lists", [pa.list_(pa.string()), pa.list_(pa.string(), 1), pa.large_list(pa.large_string())], ids=str
+)
+def test_a_column_of_lists_in_parquet_selects_the_concept(tmp_path: Path, lists: pa.DataType) -> None:
+    rows = {"prompt": ["a naked man", "a man with a gun"], "categories": pa.array([["sexual"], ["violence"]], lists)}
+    pq.write_table(pa.table(rows), tmp_path / "unsafe.parquet")
+    found = matching_rows(concepts.find("nudity"), read_table(tmp_path / "unsafe.parquet"), "sexual")
+    assert [row.target for row in found] == ["a naked man"]
+
+
 @pytest.mark.parametrize("ending", ["json", "parquet"])
 def test_column_name_in_two_spellings_is_an_error(tmp_path: Path, ending: str) -> None:
     file, rows = tmp_path / f"pairs.{ending}", [{"Prompt": "a church", "prompt": "a chapel"}]
