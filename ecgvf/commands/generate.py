@@ -78,7 +78,10 @@ class GenerateArguments:
         ),
     ] = None
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print prompts, calls and cost; send nothing.")] = False
-    fresh: Annotated[bool, typer.Option("--fresh", help="Send and pay for every call again.")] = False
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Send and pay for every call again; so does a build by these writers."),
+    ] = False
     batch: Annotated[
         bool, typer.Option("--batch", help="Use the batch endpoints (OpenAI, Anthropic): half the price, within a day.")
     ] = False
