@@ -44,6 +44,36 @@ MIN_MARGIN = 20.0
 
 _ARTICLES = frozenset({"a", "an", "the", "un", "una", "el", "la", "los", "las"})
 
+_OTHER_ARTICLES = frozenset(
+    article
+    for articles in (
+        "der die das den dem des ein eine einen einem einer eines am ans",
+        "le les l une du d de au aux à",
+        "il lo i gli uno di del dello della dei degli delle dell al allo alla ai agli alle all dal dalla dall",
+        "o os as um uma uns umas do da dos das ao aos às",
+        "de het een",
+        "unos unas del al",
+    )
+    for article in articles.split()
+)
+"""Articles of German, French, Italian, Portuguese, Dutch and Spanish, with the prepositions "of" and "to" (in German
+"at"), which merge with them: "le toit du château" stands for "le toit de l'église"."""
+
+_MERGED = {
+    merged: preposition
+    for preposition, forms in {
+        "in": "im ins nel nello nella nei negli nelle nell",
+        "zu": "zum zur",
+        "bei": "beim",
+        "von": "vom",
+        "su": "sul sullo sulla sui sugli sulle sull",
+        "em": "no na nos nas num numa",
+        "por": "pelo pela pelos pelas",
+    }.items()
+    for merged in forms.split()
+}
+"""Other prepositions that merge with an article → without it."""
+
 _ABBREVIATION = re.compile(r"\b(?:[A-Z]|St|Mr|Mrs|Ms|Dr|Mt|Ft|No|Jr|Sr|vs|ca|approx|e\.g|i\.e|etc)\.(?=\s)")
 """A full stop that does not end a sentence."""
 
@@ -84,6 +114,7 @@ def find_fault(
     any. ``surrogate_choice`` is what was requested in place of the concept. What precedes a colon is the kind of fault
     (``fault_category``). Records store the words; whoever changes what is a fault also changes ``parsing.VERSION``.
     """
+    in_english = draft.wording != "other_language" and language in (None, "en")
     if draft.wording == "other_language":
         language = None
     for role, prompt in (("target", draft.target), ("surrogate", draft.surrogate)):
@@ -101,7 +132,7 @@ def find_fault(
         return f"the target contains a term that is kept for evaluation: {unseen!r}"
     if draft.surrogate is None:
         return None
-    if fault := _pair_fault(concept, draft, draft.surrogate, draft.surrogate_term or ""):
+    if fault := _pair_fault(concept, draft, draft.surrogate, draft.surrogate_term or "", in_english=in_english):
         return fault
     expected = concept.surrogate_of(draft.target, surrogate_choice)
     replaced = draft.surrogate_term if draft.wording != "other_language" else None
@@ -118,7 +149,7 @@ def _retained_fault(concept: Concept, draft: Draft) -> str | None:
     return None
 
 
-def _pair_fault(concept: Concept, draft: Draft, surrogate: str, surrogate_term: str) -> str | None:
+def _pair_fault(concept: Concept, draft: Draft, surrogate: str, surrogate_term: str, *, in_english: bool) -> str | None:
     own = concept.term_in(draft.target)
     max_extra = MAX_EXTRA_WORDS[concept.kind]
     if own and not (
@@ -139,7 +170,7 @@ def _pair_fault(concept: Concept, draft: Draft, surrogate: str, surrogate_term: 
     if not surrogate_term and draft.wording != "other_language" and (added := _added_word(draft, surrogate)):
         return f"the surrogate states no term and has a word that is not in the target: {added!r}"
     excess = max(0, len(words(surrogate_term)) - replaced - max_extra)
-    changed, max_changed = share_changed(draft, excess), MAX_CHANGED[concept.kind]
+    changed, max_changed = share_changed(draft, excess, in_english=in_english), MAX_CHANGED[concept.kind]
     if changed > max_changed:
         return f"too many other words changed: {changed:.0%}, at most {max_changed:.0%} are allowed"
     return None
@@ -161,14 +192,21 @@ def _added_word(draft: Draft, surrogate: str) -> str | None:
     return next(iter(Counter(words(surrogate)) - target), None)
 
 
-def share_changed(draft: Draft, excess: int = 0) -> float:
+def share_changed(draft: Draft, excess: int = 0, *, in_english: bool = True) -> float:
     """Share in [0, 1] of the words that differ between target and surrogate, not counting the replaced ones.
 
-    ``excess`` is the number of words in the replacement that count all the same.
+    ``excess`` is the number of words in the replacement that count all the same. If not ``in_english``, articles of
+    other languages do not count either, which change with the gender of the noun.
     """
     target = words(_without(draft.target, draft.target_term))
-    surrogate = words(_without(draft.surrogate or "", draft.surrogate_term or "")) + [""] * excess
-    return 1 - SequenceMatcher(None, target, surrogate, autojunk=False).ratio()
+    surrogate = words(_without(draft.surrogate or "", draft.surrogate_term or ""))
+    if not in_english:
+        target, surrogate = _without_other_articles(target), _without_other_articles(surrogate)
+    return 1 - SequenceMatcher(None, target, surrogate + [""] * excess, autojunk=False).ratio()
+
+
+def _without_other_articles(found: Sequence[str]) -> list[str]:
+    return [_MERGED.get(word, word) for word in found if word not in _OTHER_ARTICLES]
 
 
 def is_copied(draft: Draft, examples: Sequence[Draft]) -> bool:

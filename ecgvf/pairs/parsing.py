@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from ecgvf.core.records import WORDINGS, Split, Wording
 from ecgvf.core.text import encodable, strip_thinking
 
-VERSION = 10
+VERSION = 11
 """Version of the parser and the checks, part of a set's settings. ``--reparse`` reads old answers with a newer one."""
 
 OFFLINE_VERSION = 6

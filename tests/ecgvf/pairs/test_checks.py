@@ -92,6 +92,37 @@ def test_bound_on_changed_words():
     assert find_fault(CHURCH, above)
 
 
+@pytest.mark.parametrize(
+    ("target", "term", "surrogate", "replacement"),
+    [
+        ("Die Kirche am See", "Kirche", "Das Hotel am See", "Hotel"),
+        ("Ein Weg zur Kirche im Wald", "Kirche", "Ein Weg zum Hotel im Wald", "Hotel"),
+        ("Schnee an der Kirche", "Kirche", "Schnee am Hotel", "Hotel"),
+        ("L'église au bord du lac", "église", "La tour au bord du lac", "tour"),
+        ("Une église au bord du lac", "église", "Un hôtel au bord du lac", "hôtel"),
+        ("Le toit de l'église", "église", "Le toit du château", "château"),
+        ("Uma igreja à beira do lago", "igreja", "Um hotel à beira do lago", "hotel"),
+        ("Neve na igreja", "igreja", "Neve no hotel", "hotel"),
+        ("La chiesa sul lago", "chiesa", "L'albergo sul lago", "albergo"),
+        ("La porta della chiesa", "chiesa", "La porta dell'albergo", "albergo"),
+        ("De kerk aan zee", "kerk", "Het hotel aan zee", "hotel"),
+    ],
+)
+def test_articles_change_with_the_noun_in_other_languages(target, term, surrogate, replacement):
+    pair = replace(draft(target, term, surrogate, replacement), wording="other_language")
+    assert find_fault(CHURCH, pair, "en", split="test") is None
+
+
+def test_articles_change_with_the_noun_in_the_language_of_the_template():
+    pair = draft("Die Kirche steht am See", "Kirche", "Das Hotel steht am See", "Hotel")
+    assert find_fault(CHURCH, pair, "de") is None
+
+
+def test_words_that_are_articles_in_other_languages_count_in_english():
+    pair = draft("a church as no other", "church", "a hotel des all other", "hotel")
+    assert "words changed" in (find_fault(CHURCH, pair, "en") or "")
+
+
 def test_contains_matches_whole_words_only():
     assert contains("The Old-Church square", "old church")
     assert contains("churches", "church")
