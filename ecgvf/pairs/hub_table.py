@@ -1,5 +1,6 @@
 """Prompts from any dataset on the Hub."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -46,6 +47,7 @@ def read_hub_table(name: HubName, columns: Sequence[str] = ()) -> PromptTable:
         return table
     return replace(
         table,
+        sha256=hashlib.sha256(data + json.dumps(stated).encode()).hexdigest(),
         columns={**table.columns, "split": ("split on the Hub",)},
         rows=tuple(replace(row, split=split) for row, split in zip(table.rows, stated, strict=True)),
     )

@@ -101,6 +101,7 @@ class PromptTable:
     name: str
     """Name of the file, without its folder."""
     sha256: str
+    """Of the file; of a dataset on the Hub, of its rows and of the splits that it states."""
     layout: str | None
     """The published layout that was recognised."""
     columns: dict[str, tuple[str, ...]]

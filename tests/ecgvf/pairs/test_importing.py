@@ -591,6 +591,19 @@ def test_test_rows_of_a_dataset_on_the_hub_are_no_training_pairs(hub: Hub) -> No
     }
 
 
+def test_a_split_that_was_renamed_on_the_hub_is_imported_anew(hub: Hub) -> None:
+    hub.repos["someone/splits"] = Repo("someone/splits", False)
+    hub.repos["someone/splits"].commit("initial commit", {})
+    hub.write("someone/splits", "first.csv", "prompt,surrogate\na church,a hotel\n")
+    hub.write("someone/splits", "second.csv", "prompt,surrogate\na church at dawn,a hotel at dawn\n")
+    for split in ("validation", "test"):
+        files = f"[{{split: train, path: first.csv}}, {{split: {split}, path: second.csv}}]"
+        card = f"---\nconfigs: [{{config_name: default, data_files: {files}}}]\n---\n"
+        hub.write("someone/splits", "README.md", card)
+        assert command("hub:someone/splits", "--concept", "church").exit_code == 0
+        assert [pair.split for pair in current("church").records(PromptPair)] == ["train", split]
+
+
 def test_a_local_folder_is_not_read_for_a_dataset_on_the_hub(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
