@@ -46,7 +46,8 @@ class GeminiClient:
             http_options=HttpOptions(
                 base_url=config.base_url,
                 api_version=config.api_version,
-                timeout=int(config.timeout_s * 1000),
+                # The SDK sends it to the server, which refuses less than 10 s; ``within`` ends a call earlier.
+                timeout=max(10_000, int(config.timeout_s * 1000)),
                 httpx_async_client=self._http,
             ),
         )

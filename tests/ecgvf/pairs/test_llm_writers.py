@@ -117,6 +117,16 @@ def test_gemini_speaks_v1_too(server: LlmServer, generate: Callable[..., Any]) -
     assert server.requests[0].path.startswith("/gemini/v1/")
 
 
+def test_gemini_gets_no_deadline_below_ten_seconds_which_it_refuses_and_ours_still_holds(
+    server: LlmServer, generate: Callable[..., Any]
+) -> None:
+    server.behave = scripted("hang")
+    assert generate("--writers", "gemini", "--iterations", "1", timeout_s=2).exit_code == 0
+    assert {request.headers["X-Server-Timeout"] for request in server.requests} == {"10"}
+    first = next(ledger().attempts())
+    assert first.answer and first.answer["error"] == "no answer within 2 seconds" and first.answer["seconds"] < 10
+
+
 def test_each_key_goes_to_its_own_provider(server: LlmServer, generate: Callable[..., Any]) -> None:
     generate("--writers", ALL, "--iterations", "1")
     sent = {
