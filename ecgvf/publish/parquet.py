@@ -35,6 +35,14 @@ GROUP_ROWS = 100
 """Most rows of a row group: what a viewer reads for one page."""
 
 
+_OTHER_CONFIGS = {
+    "-rejected": "rejected records of another concept",
+    "-results": "results of a suite",
+    "-outcomes": "outcomes of a suite",
+}
+"""How the names of configs end that are no concept's → what they hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetFiles:
     """The files written of a run, and the facts for card and ``ecgvf.json``."""
@@ -59,11 +67,12 @@ class DatasetFiles:
 def write_parquet(run: FinishedRun, folder: Path, *, images: bool = True) -> DatasetFiles:
     """Write the Parquet files of ``run`` under ``folder``, with or without images.
 
-    Raises ``DatasetError`` for a concept whose name ends in "-rejected", ``DiskFull``, ``StoreError``.
+    Raises ``DatasetError`` for a concept whose name ends as those of other configs do, ``DiskFull``, ``StoreError``.
     """
     name = run.concept.name
-    if name.endswith("-rejected"):
-        raise DatasetError(f"{name!r} would collide with the rejected records of another concept: rename it")
+    for ending, content in _OTHER_CONFIGS.items():
+        if name.endswith(ending):
+            raise DatasetError(f"{name!r} would collide with the {content}: rename it")
     fingerprint = rows.Fingerprint()
     fingerprint.add("about", rows.metadata(run))
     with disk_errors(folder):

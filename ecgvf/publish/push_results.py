@@ -81,9 +81,9 @@ def prepare_results(
 
     ``dry_run`` is for a plan that is not carried out, for which a read-only token will do.
 
-    Raises ``DatasetError`` for a folder without results or a repository without a dataset, ``SettingsError`` for unsafe
-    concepts, of the suite or of the repository, that would be public without ``unsafe_known`` and for a public
-    repository without ``public``, ``HubError``.
+    Raises ``DatasetError`` for a folder without results, and for a repository without a dataset or with a concept where
+    the results would be, ``SettingsError`` for unsafe concepts, of the suite or of the repository, that would be public
+    without ``unsafe_known`` and for a public repository without ``public``, ``HubError``.
     """
     check_name(repo)
     facts = results_facts(folder / FILE)
@@ -93,6 +93,9 @@ def prepare_results(
     before = open_repository(repo)
     if before.head is None or before.card is None:
         raise DatasetError(f"{repo} has no dataset yet, beside which results stand: run `ecgvf push-to-hub` first")
+    folders = (f"{name}-results", f"{name}-outcomes")
+    if taken := [folder for folder in folders if folder in before.catalogue.concepts]:
+        raise DatasetError(f"{repo} has a concept {taken[0]!r}, in whose folder these would be: rename the suite")
     check_visibility(repo, before, unsafe or before.unsafe, public=public, unsafe_known=unsafe_known)
     tables = {f"{name}-results/{each}": folder / each for each in (FILE, CSV)}
     cells = {each[kind] for each in facts["cells"] for kind in ("file", "original")}

@@ -129,6 +129,14 @@ def test_a_record_of_the_retain_split_names_the_judge_that_saw_it(
     assert (rows["retain"][0]["judge"], rows["retain"][0]["judge_hash"]) == ("resnet50", "f")
 
 
+@pytest.mark.parametrize("ending", ["rejected", "results", "outcomes"])
+def test_a_concept_is_not_called_as_other_configs_are(run: ConceptRun, tmp_path: Path, ending: str) -> None:
+    finished = open_finished_run(run)
+    renamed = replace(finished, concept=finished.concept.model_copy(update={"name": f"small-{ending}"}))
+    with pytest.raises(DatasetError, match=f"'small-{ending}' would collide with"):
+        write_parquet(renamed, tmp_path)
+
+
 def test_openings_of_test_are_exported_and_change_no_fingerprint(run: ConceptRun, tmp_path: Path) -> None:
     before = export(run, tmp_path / "out").facts
     assert before.test_openings == 0 and not (tmp_path / "out" / "church" / openings.FILE).exists()

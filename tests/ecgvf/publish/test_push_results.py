@@ -179,6 +179,14 @@ def test_a_dry_run_needs_no_more_than_a_read_only_token(
     assert dry.exit_code == 0 and "Dry run: nothing was uploaded." in dry.stdout, dry.output
 
 
+def test_results_do_not_replace_a_concept_of_their_name(tmp_path: Path, published: Hub) -> None:
+    known = json.loads(published.text(REPO, "ecgvf.json"))
+    known["concepts"] = {"small-results": known["concepts"]["church"]}
+    published.write(REPO, "ecgvf.json", json.dumps(known))
+    with pytest.raises(DatasetError, match="has a concept 'small-results'"):
+        prepare_results(results(tmp_path).results, REPO)
+
+
 def test_bad_input_is_one_line(tmp_path: Path, published: Hub) -> None:
     folder = results(tmp_path).results
     with pytest.raises(SettingsError, match="OWNER/NAME"):
