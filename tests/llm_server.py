@@ -20,7 +20,7 @@ from decimal import Decimal
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ecgvf.llm.registry import Registry
 from ecgvf.world.grammar import load_world
@@ -207,8 +207,8 @@ class LlmServer:
         """Types of ``response_format`` that chat completions answer with status 400."""
         self.clock = 0.0
         """Seconds by which its clock is ahead."""
-        self.uploads: list[int] = []
-        """The statuses with which the next uploads of a batch's file are refused."""
+        self.uploads: list[int | Literal["hang"]] = []
+        """The statuses with which the next uploads of a batch's file are refused; some hang."""
         self.creations: list[int] = []
         """The statuses with which the next batches are answered, although they are created."""
         self.downloads: list[str] = []
@@ -514,7 +514,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def upload(self, data: bytes) -> None:
         if self.llm.uploads:
-            return self.send_error_body("openai", self.llm.uploads.pop(0), "something is wrong")
+            status = self.llm.uploads.pop(0)
+            if status == "hang":
+                self.llm.hang.wait(30)
+                self.close_connection = True
+                return None
+            return self.send_error_body("openai", status, "something is wrong")
         head = b"content-type: " + self.headers["content-type"].encode() + b"\r\n\r\n"
         for part in BytesParser().parsebytes(head + data).get_payload():
             if part.get_param("name", header="content-disposition") == "file":  # type: ignore[union-attr]

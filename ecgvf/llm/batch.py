@@ -137,7 +137,7 @@ class BatchRunner:
             calls[_name(call.hash, attempts[call.hash])] = call
         try:
             try:
-                batch = await with_retries(lambda: self._within(self.client.submit(calls, mark)), retry_lost=False)
+                batch = await with_retries(lambda: self.client.submit(calls, mark), retry_lost=False)
             except Failed as failed:
                 if not failed.lost:  # a lost one may have been accepted: the next run looks for it
                     self._fail(attempts, failed)

@@ -9,7 +9,7 @@ from typing import Any
 from ecgvf.core import console
 from ecgvf.llm.calls import Call
 from ecgvf.llm.clients import content_filters
-from ecgvf.llm.clients.client import LOOK_BACK, BatchStatus, Failed
+from ecgvf.llm.clients.client import LOOK_BACK, BatchStatus, Failed, within
 from ecgvf.llm.clients.http import batch_failures, failures, results, timeouts
 from ecgvf.llm.clients.reply import Outcome, Reply, Usage, usage
 from ecgvf.llm.registry import WriterConfig
@@ -29,7 +29,7 @@ class AnthropicClient:
     def __init__(self, config: WriterConfig, secret: str | None) -> None:
         import anthropic
 
-        self.sdk = anthropic
+        self.sdk, self._timeout_s = anthropic, config.timeout_s
         self.client = anthropic.AsyncAnthropic(
             api_key=secret or "none",
             base_url=config.base_url,
@@ -49,7 +49,7 @@ class AnthropicClient:
     async def submit(self, calls: Mapping[str, Call], mark: str) -> str:
         requests: list[Any] = [{"custom_id": name, "params": self.body(call)} for name, call in calls.items()]
         with batch_failures(self.sdk):
-            batch = await self.client.messages.batches.create(requests=requests)
+            batch = await within(self._timeout_s, self.client.messages.batches.create(requests=requests))
             return str(batch.id)
 
     async def find(self, mark: str, names: Set[str], since: str, known: Set[str]) -> str | None:

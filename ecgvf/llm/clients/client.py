@@ -63,7 +63,8 @@ class BatchClient(Client, Protocol):
     async def submit(self, calls: Mapping[str, Call], mark: str) -> str:
         """Submit calls (name → call) as one batch, labelled ``mark``; return the batch's id.
 
-        Raises ``Failed``, which is ``lost`` if the batch may have been created.
+        Each of its requests may take the writer's ``timeout_s``. Raises ``Failed``, which is ``lost`` if the batch may
+        have been created.
         """
 
     async def find(self, mark: str, names: Set[str], since: str, known: Set[str]) -> str | None:

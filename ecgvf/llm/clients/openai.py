@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from ecgvf.llm.calls import Call
-from ecgvf.llm.clients.client import LOOK_BACK, BatchStatus, Failed
+from ecgvf.llm.clients.client import LOOK_BACK, BatchStatus, Failed, within
 from ecgvf.llm.clients.http import batch_failures, failures, results, status_failure, timeouts
 from ecgvf.llm.clients.reply import Outcome, Reply, Usage, usage
 from ecgvf.llm.registry import WriterConfig
@@ -21,7 +21,7 @@ class OpenAIClient:
         import openai
 
         self.sdk = openai
-        self._limit = config.limit
+        self._limit, self._timeout_s = config.limit, config.timeout_s
         self.client = openai.AsyncOpenAI(
             api_key=secret or "none",
             base_url=config.base_url,
@@ -47,18 +47,19 @@ class OpenAIClient:
         data = "".join(json.dumps(line, ensure_ascii=True) + "\n" for line in lines).encode()
         try:
             with failures(self.sdk):
-                file = await self.client.files.create(file=(f"ecgvf-{mark}.jsonl", data), purpose="batch")
+                upload = self.client.files.create(file=(f"ecgvf-{mark}.jsonl", data), purpose="batch")
+                file = await within(self._timeout_s, upload)
         except Failed as failed:
             failed.lost = False  # a file costs nothing
             raise
         with batch_failures(self.sdk):
-            batch = await self.client.batches.create(
+            creation = self.client.batches.create(
                 input_file_id=file.id,
                 endpoint="/v1/chat/completions",
                 completion_window="24h",
                 metadata={"ecgvf": mark},
             )
-            return str(batch.id)
+            return str((await within(self._timeout_s, creation)).id)
 
     async def find(self, mark: str, names: Set[str], since: str, known: Set[str]) -> str | None:
         earliest = (datetime.fromisoformat(since) - LOOK_BACK).timestamp()

@@ -182,6 +182,16 @@ def test_an_upload_that_fails_is_repeated_and_costs_nothing(server: LlmServer, g
 
 
 @pytest.mark.faults
+def test_an_upload_that_takes_too_long_is_repeated_and_costs_nothing(
+    server: LlmServer, generate: Callable[..., Any]
+) -> None:
+    server.uploads = ["hang"]
+    result = generate("--writers", "gpt", "--batch", timeout_s=2)
+    assert result.exit_code == 0 and not server.uploads, result.output
+    assert len(server.batches) == 1 and ledger().spent().total == server.charged
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize("writer", BOTH)
 def test_only_what_failed_or_expired_is_sent_again(
     server: LlmServer, generate: Callable[..., Any], writer: str
