@@ -148,7 +148,7 @@ class WriterFacts(_Model):
     written: int = Field(ge=1)
     accepted: int
     reasons: dict[str, int]
-    templates: dict[str, str]
+    templates: dict[str, str | list[str]]
 
 
 class ConceptFacts(_Model):

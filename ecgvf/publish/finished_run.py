@@ -87,7 +87,7 @@ class FinishedRun:
                 "written": len(records),
                 "accepted": sum(self.decisions[record.record_id].accepted for record in records),
                 "reasons": self._reasons(records),
-                "templates": dict(sorted({record.template: record.template_hash for record in records}.items())),
+                "templates": _templates(records),
             }
             for (writer, asked, answered), records in sorted(by_writer.items())
         ]
@@ -123,6 +123,14 @@ def _concept(run: ConceptRun, pairs: StageSet) -> Concept:
     concept = parse(recorded, f"{pairs.path / 'settings.json'}")
     # A mark that was added since counts for these pairs, too; one that was removed counts for new pairs only.
     return concept.model_copy(update={"unsafe": concept.unsafe or run.concept.unsafe})
+
+
+def _templates(records: Sequence[PromptPair]) -> dict[str, str | list[str]]:
+    """Template → its hash, or its hashes if it was changed between two splits."""
+    hashes: dict[str, list[str]] = {}
+    for name, template_hash in sorted({(record.template, record.template_hash) for record in records}):
+        hashes.setdefault(name, []).append(template_hash)
+    return {name: found if len(found) > 1 else found[0] for name, found in hashes.items()}
 
 
 def _own_settings(stage_set: StageSet) -> dict[str, Any]:

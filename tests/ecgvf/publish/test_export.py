@@ -31,7 +31,8 @@ from ecgvf.judges.classifier import Classifier
 from ecgvf.judges.judge import Criterion
 from ecgvf.publish import export as exporting
 from ecgvf.publish import parquet
-from ecgvf.publish.catalogue import ConceptFacts
+from ecgvf.publish.card import write_card
+from ecgvf.publish.catalogue import Catalogue, ConceptFacts
 from ecgvf.publish.dataset_folder import DatasetFolder
 from ecgvf.publish.export import export
 from ecgvf.publish.finished_run import open_finished_run
@@ -127,6 +128,15 @@ def test_a_record_of_the_retain_split_names_the_judge_that_saw_it(
     rows = loaded(tmp_path / "out", "church", tmp_path / "cache")
     assert (rows["train"][0]["judge"], rows["train"][0]["judge_hash"]) == ("scripted", "0")
     assert (rows["retain"][0]["judge"], rows["retain"][0]["judge_hash"]) == ("resnet50", "f")
+
+
+def test_the_card_names_each_version_of_a_template(run: ConceptRun, tmp_path: Path) -> None:
+    finished = open_finished_run(run)
+    first, *others = finished.records
+    records = (replace(first, template_hash="f00"), *others)
+    facts = write_parquet(replace(finished, records=records), tmp_path).facts
+    assert facts.writers[0].templates == {"grammar": ["0", "f00"]}
+    assert "Templates: `grammar` (`0`, `f00`)." in write_card(Catalogue().with_concept("church", facts))
 
 
 @pytest.mark.parametrize("ending", ["rejected", "results", "outcomes"])
