@@ -181,6 +181,8 @@ def _generate_offline(
     if options.fresh or options.batch or writer_options.templates is not None:
         raise SettingsError("--fresh, --batch and --templates are for LLM writers: name some with --writers")
     options.check_counts(split := options.split)
+    if split == "retain" and (seed or writer_options.surrogates != "single"):
+        raise SettingsError("--split retain takes captions that ship: leave --seed and --surrogates out")
     if split == "retain" and options.count is not None:
         check_captions("--count", options.count)
     if split is None or split == "train":

@@ -246,6 +246,11 @@ def test_a_dry_run_needs_no_key(
         (["--writers", "offline", "--dry-run", "--tests", "-1"], "--tests -1: it must be 0 or more"),
         (["--writers", "offline", "--pairs", "60000", "--iterations", "2"], "--pairs times --iterations, 120000: "),
         (["--writers", "offline", "--split", "retain", "--count", "6"], "--count 6: 5 captions of each"),
+        (["--writers", "offline", "--split", "retain", "--seed", "3"], "leave --seed and --surrogates out"),
+        (
+            ["--writers", "offline", "--split", "retain", "--surrogates", "free", "--dry-run"],
+            "leave --seed and --surrogates out",
+        ),
         (["--writers", "gpt", "--split", "test", "--count", "10000000"], "--count 10000000: it must be at most 100000"),
         (["--writers", "gpt", "--iterations", "100000"], "prompts of split train, 1000000: it must be at most 100000"),
         (["--writers", "gpt", "--split", "retain", "--count", "99999"], "it must be at most 100000"),
