@@ -36,7 +36,9 @@ def _svg(factor: str, rows: list[dict[str, Any]]) -> bytes:
                 values = [row["value"] for row in points]
                 errors = [[error_bars(row)[end][0] for row in points] for end in (0, 1)]
                 axis.errorbar(places, values, errors, fmt=marker, capsize=3, label=f"equal {equal}")
-                seeds += [(place, value) for place, row in zip(places, points, strict=True) for value in _by_seed(row)]
+                seeds += [
+                    (place + 0.07, value) for place, row in zip(places, points, strict=True) for value in _by_seed(row)
+                ]
         if seeds:
             axis.plot(*zip(*seeds, strict=True), "k.", markersize=4, label="each seed")
         if of_figure and of_figure[0]["original"] is not None:
