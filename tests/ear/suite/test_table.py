@@ -20,6 +20,7 @@ from ecgvf.core.errors import DatasetError
 from ecgvf.core.files import JSON
 from ecgvf.core.records import WORDINGS
 from ecgvf.publish.push_results import FACTS, FILE
+from tests.ear.evaluation.small_outcomes import both
 from tests.ear.suite.small_suite import attacked, cell_result, keep, small_suite
 
 ROOT = Path(__file__).parents[3]
@@ -141,6 +142,30 @@ def test_rows_of_a_class_have_its_phrases_and_its_scene() -> None:
     assert {"concept_present", "shows_surrogate", "nll_frozen"} <= of_class.keys()
     assert {row["phrases"] for row in of_class.values()} == {3}  # "church" before, and the two after
     assert {row["phrases"] for row in rows if row["class"] == "pooled"} == {None}
+
+
+def test_a_class_of_which_some_prompts_are_in_the_full_cell_alone_changes_by_after_minus_before() -> None:
+    # 12 main prompts with an image of each of three adapters, and 12 of the same wording in the full cell alone.
+    full, *others = (cell_result(run_seed, 0, left) for run_seed, left in ((0, 3), (1, 6), (2, 6)))
+
+    def with_wording(outcomes: list[Outcome]) -> list[Outcome]:
+        further = [
+            replace(each, sample="wording", id=f"further-{each.id}", judges=both("hotel"))
+            for each in outcomes
+            if each.group == "concept"
+        ]
+        return [*outcomes, *further]
+
+    full = replace(full, outcomes=with_wording(full.outcomes), original=with_wording(full.original))
+    rows = [row for row in table_rows("church", "paper", [full, *others]) if row["value"] is not None]
+    found = {(row["recipe"], row["figure"], row["group"], row["class"]): row["value"] for row in rows}
+    present = [found[name, "concept_present", "concept", "explicit"] for name in ("original", "paper")]
+    assert present == [pytest.approx(12 / 24), pytest.approx((3 + 6 + 6) / 3 / 24)]
+    changes = [key for key in found if key[1].endswith("_change")]
+    assert {key[3] for key in changes} == {"pooled", "explicit"}
+    for recipe, change, *where in changes:
+        before, after = (found[name, change.removesuffix("_change"), *where] for name in ("original", recipe))
+        assert found[recipe, change, *where] == pytest.approx(after - before)
 
 
 def test_an_oracle_is_a_reference_beside_the_methods() -> None:
