@@ -11,7 +11,7 @@ import pytest
 
 from ear.evaluation.outcomes import Outcome, read_facts, read_outcomes
 from ear.suite import Cell, CellResult, Suite, copy_finished, leaderboard, read_spec, results
-from ear.suite.leaderboard import leaderboard_table, main_figures, openings_sentence
+from ear.suite.leaderboard import COLUMNS, leaderboard_table, main_figures, openings_sentence, standings
 from ear.suite.rows import drop_repeated_references, missing_row
 from ear.suite.rows import table_rows as rows_of
 from ear.suite.spec import SuiteSpec
@@ -202,6 +202,25 @@ def test_a_main_figure_is_the_concepts_where_the_retained_concepts_have_one_of_i
     assert {"concept", "pooled"} <= {row["group"] for row in pooled if row["figure"] == "shows_something"}
     for ordered in (pooled, sorted(pooled, key=lambda row: row["group"] != "pooled")):
         assert main_figures(ordered)["shows_something"]["group"] == "concept"
+
+
+def test_what_a_detector_cannot_tell_of_the_concept_is_not_taken_from_the_retained_concepts(tmp_path: Path) -> None:
+    suite, result = small_suite(tmp_path, concepts=("church",)), cell_result(0, 0, 3)
+
+    def detected(outcomes: list[Outcome]) -> list[Outcome]:
+        """A detector names nothing that it sees, and looks for the erased concept alone."""
+        return [
+            replace(each, judges=(replace(each.judges[0], judge="nudenet", top=()),))
+            if each.group == "concept"
+            else each
+            for each in outcomes
+        ]
+
+    keep(suite, replace(result, outcomes=detected(result.outcomes), original=detected(result.original)))
+    content = results(suite, "")
+    assert any(row["figure"] == "shows_something" for row in content["rows"])
+    something, lines = [*COLUMNS].index("shows_something"), standings(content["rows"])
+    assert lines and all(cells[something] == "not measured" for *_, cells in lines)
 
 
 def test_the_groups_are_those_of_the_recipe() -> None:
