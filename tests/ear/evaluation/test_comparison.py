@@ -41,11 +41,21 @@ def test_evaluations_of_other_files_of_one_name_are_not_compared(tmp_path: Path)
     first = Evaluation.load(of(1).save(tmp_path / "first.parquet"))
     origin = of(1).origin
     assert first.origin == origin
-    same_tasks([first, of(1), replace(of(1), origin={**origin, "dtype": "bfloat16"})], ["a", "b", "c"])
+    same_tasks([first, of(1)], ["a", "b"])
     for what in ("dataset", "model"):
         other = replace(of(1), origin={**origin, what: "other"})
         with pytest.raises(DatasetError, match=f"b is of another {what} than a, with the fingerprint other"):
             same_tasks([first, other], ["a", "b"])
+
+
+def test_evaluations_in_another_dtype_are_not_compared() -> None:
+    def measured_in(dtype: str | None) -> Evaluation:
+        return replace(of(1), origin={**of(1).origin, "dtype": dtype})
+
+    same_tasks([measured_in("float32"), measured_in("float32")], ["a", "b"])
+    same_tasks([measured_in("float32"), measured_in(None)], ["a", "b"])  # a cell of an earlier version
+    with pytest.raises(DatasetError, match="b was measured in bfloat16, a in float32: measure all with one --dtype"):
+        same_tasks([measured_in("float32"), measured_in("bfloat16")], ["a", "b"])
 
 
 def test_evaluations_by_other_weights_of_a_judge_are_not_compared(tmp_path: Path) -> None:
