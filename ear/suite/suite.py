@@ -126,7 +126,8 @@ class Suite:
 
         Raises ``SettingsError`` for a concept or recipe that the suite does not have.
         """
-        given = concept_names(chosen_concepts) if chosen_concepts is not None else self.spec.concepts
+        named = list(self.concepts) if chosen_concepts is None else chosen_concepts
+        given = concept_names([self.concepts.get(name, name) for name in named])
         wanted = [concepts.find(name).name for name in given]
         declared = [*self.spec.recipes, *([ORACLE] if self.spec.oracles else [])]
         methods = declared if recipes is None else [name if name in declared else find(name).name for name in recipes]
