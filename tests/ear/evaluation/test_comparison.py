@@ -178,6 +178,12 @@ def test_the_full_figures_are_shown_by_class_by_sampling_and_for_any_seed() -> N
     assert not any(title.startswith("by class") for title, _ in sections([of(1)]))
 
 
+@pytest.mark.parametrize("concept", ["scene", "understanding"])
+def test_a_concept_may_have_the_name_of_another_section(concept: str) -> None:
+    found = replace(full(4), concept=concept)
+    assert [rows for _, rows in sections([found])] == [rows for _, rows in sections([full(4)])]
+
+
 def test_an_evaluation_shows_every_figure_that_is_compared() -> None:
     found = full(4)
     shown = [row for part in found.parts for row in part.rows]
