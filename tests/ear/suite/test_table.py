@@ -388,6 +388,18 @@ def test_finished_cells_of_another_folder_are_copied(tmp_path: Path) -> None:
     assert not stale.results.exists()
 
 
+def test_finished_cells_of_another_dataset_are_not_copied(tmp_path: Path) -> None:
+    declared = {"recipes": ("paper", "prompt-rewrite")}
+    suite, earlier = small_suite(tmp_path, **declared), small_suite(tmp_path / "earlier", **declared)
+    keep(suite, cell_result(0, 0, 3), dataset="after the review")
+    keep(earlier, cell_result(0, 0, 0, "prompt-rewrite"), dataset="before it")
+    copy_finished(suite, earlier.results)
+    assert not suite.file("church-prompt-rewrite-r0-t0").exists()
+    keep(earlier, cell_result(0, 0, 0, "prompt-rewrite"), dataset="after the review")
+    copy_finished(suite, earlier.results)
+    assert suite.facts(Cell("church", "prompt-rewrite", 0, 0)) is not None
+
+
 def test_the_results_are_the_same_rows_as_json_parquet_and_csv(tmp_path: Path) -> None:
     suite = small_suite(tmp_path)
     keep(suite, cell_result(0, 0, 3))
