@@ -16,7 +16,7 @@ _FACTS = ("figure", "group", "class", "phrases", "guidance", "temperature")
 
 def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
     """Raise ``DatasetError`` unless all evaluations are of one concept, split, model and judge, of the same files of
-    dataset, model and judges, with the same prompts, seeds, sampling and questions."""
+    dataset, model and judges, in one dtype, with the same prompts, seeds, sampling and questions."""
     first = evaluations[0]
     known = _tasks(first)
     for name, evaluation in zip(names[1:], evaluations[1:], strict=True):
@@ -33,6 +33,11 @@ def same_tasks(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
                     f"{name} is of another {what} than {names[0]}, with the fingerprint {found} instead of {expected}: "
                     f"measure all with one {what}"
                 )
+        dtypes = [each.origin.get("dtype") for each in (first, evaluation)]
+        if None not in dtypes and dtypes[0] != dtypes[1]:
+            raise DatasetError(
+                f"{name} was measured in {dtypes[1]}, {names[0]} in {dtypes[0]}: measure all with one --dtype"
+            )
         _same_fidelity(first, evaluation, names[0], name)
         if difference := sorted(known ^ _tasks(evaluation)):
             (identity, seed, guidance, temperature), prompt = difference[0]

@@ -451,9 +451,14 @@ def _ratio(images: Sequence[Outcome]) -> Figure:
 
 
 def _weights(images: Sequence[Outcome]) -> list[float]:
-    """Weights by which the concepts of ``images`` count the same; their mean is 1."""
-    counts = Counter(image.concept for image in images)
-    return [len(images) / len(counts) / counts[image.concept] for image in images]
+    """Weights by which concepts count the same, and so do the tasks of a concept; their mean is 1.
+
+    ``images`` are of one condition. Before erasing, a task has one image; after, an image of each adapter that has it,
+    and in a suite only the adapter with the full figures has the further prompts of a wording.
+    """
+    images_of = Counter(image.task for image in images)
+    tasks_of = Counter(concept for concept, _ in {(image.concept, image.task) for image in images})
+    return [len(images) / len(tasks_of) / (tasks_of[image.concept] * images_of[image.task]) for image in images]
 
 
 def _columns(images: Sequence[Outcome]) -> dict[str, tuple[list[float], list[float], list[str]]]:

@@ -3,7 +3,7 @@
 import io
 import math
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
@@ -17,7 +17,7 @@ from ecgvf.core import console, markdown
 from ecgvf.core.figures import Figure
 
 if TYPE_CHECKING:
-    from ear.evaluation.result import Evaluation
+    from ear.evaluation.result import Evaluation, Part
 
 Format = Literal["markdown", "latex", "csv"]
 
@@ -68,8 +68,8 @@ def has_ceiling(evaluations: "Sequence[Evaluation]") -> bool:
 
 def sections(evaluations: "Sequence[Evaluation]", differences: Differences = ()) -> list[Section]:
     """The table's sections. The evaluations share "before" and "ceiling", which is left out beside `prompt-rewrite`."""
-    parts = [_parts(each) for each in evaluations]
-    changed = differences or [list(chain.from_iterable(parts[0].values()))]
+    parts = list(zip(*map(_parts, evaluations), strict=True))  # the same section of each evaluation
+    changed = differences or [[row for of_first, *_ in parts for row in of_first.rows]]
     changes = [{_key(row): row.change for row in rows} for rows in changed]
     ceiling = has_ceiling(evaluations)
     lost = [each.lost for each in evaluations]
@@ -81,16 +81,19 @@ def sections(evaluations: "Sequence[Evaluation]", differences: Differences = ())
         name = _sampled(first) if title == BY_SAMPLING else _name(first)
         return _line(name, rows, changes, ceiling=ceiling)
 
-    found = [(title, [line(title, rows) for rows in _by_figure([each[title] for each in parts])]) for title in parts[0]]
+    found = [
+        (same[0].title, [line(same[0].title, rows) for rows in _by_figure([each.rows for each in same])])
+        for same in parts
+    ]
     return [section for section in found if section[1]]
 
 
-def _parts(evaluation: "Evaluation") -> dict[str, Sequence[FigureRow]]:
-    """Title of a section → its rows."""
-    parts = {part.title: part.rows for part in evaluation.parts}
-    if not evaluation.by_sampling:
-        parts[BY_WORDING] = ()  # the default figures have classes, too, but few prompts of each
-    return parts
+def _parts(evaluation: "Evaluation") -> "list[Part]":
+    """The sections, in an order that all evaluations have: the concept may have the title of another section."""
+    if evaluation.by_sampling:
+        return evaluation.parts
+    # The default figures have classes, too, but few prompts of each.
+    return [replace(part, rows=()) if part.title == BY_WORDING else part for part in evaluation.parts]
 
 
 def evaluation_table(evaluations: "Sequence[Evaluation]", names: Sequence[str], differences: Differences = ()) -> Table:

@@ -78,7 +78,7 @@ def _evaluation(file: Path, cell: JSON, table: JSON) -> Evaluation:
         test_openings=openings["count"] if openings is not None else 0,
         all_openings=openings is not None and not openings["at_least"],
         families=dict.fromkeys(outcome.concept for outcome in after if outcome.group != "concept"),
-        origin={"dataset": None, "model": None, "judges": []},
+        origin={"dataset": None, "model": None, "dtype": facts.get("dtype"), "judges": []},
         outcomes=tuple(pooled([(before, after)])),
         answered=tuple(AnsweredQuestion(**answer) for answer in facts["answered"]),
         not_measured=tuple(map(NotMeasured.from_text, facts.get("not_measured", ()))),

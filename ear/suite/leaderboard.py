@@ -150,9 +150,10 @@ def main_figures(rows: Sequence[JSON]) -> dict[str, JSON]:
         return {}
     mine = [row for row in rows if (row["guidance"], row["temperature"]) == (main["guidance"], main["temperature"])]
     cells = {f"{row['figure']} {row['group']}": row for row in mine if row["figure"] == "retention"}
-    # A figure that both have, such as "shows something", is shown for the concept.
-    for group in ("pooled", "concept"):
-        cells |= {row["figure"]: row for row in mine if row["group"] == group}
+    for row in mine:
+        # Retained concepts may have "shows something" although the judge of the erased concept cannot tell it.
+        if row["group"] == "concept" or (row["group"] == "pooled" and row["figure"] != "shows_something"):
+            cells[row["figure"]] = row
     return cells
 
 

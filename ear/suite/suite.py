@@ -7,7 +7,8 @@ RESULTS/<concept>-original-<recipe>-<figures>.parquet   the outcomes before eras
 RESULTS/prompts/        the evaluation prompts, for submissions
 
 A cell is finished if its file in RESULTS holds its present key (``Suite.key``); otherwise it is trained and measured
-(again). So a clone that has the committed files of RESULTS resumes from them, without the store.
+(again). So a clone that has the committed files of RESULTS resumes from them, without the store. The finished cells of
+a concept are of one dataset: while there are some, no cell is measured on another, such as the same after a review.
 """
 
 import hashlib
@@ -126,7 +127,8 @@ class Suite:
 
         Raises ``SettingsError`` for a concept or recipe that the suite does not have.
         """
-        given = concept_names(chosen_concepts) if chosen_concepts is not None else self.spec.concepts
+        named = list(self.concepts) if chosen_concepts is None else chosen_concepts
+        given = concept_names([self.concepts.get(name, name) for name in named])
         wanted = [concepts.find(name).name for name in given]
         declared = [*self.spec.recipes, *([ORACLE] if self.spec.oracles else [])]
         methods = declared if recipes is None else [name if name in declared else find(name).name for name in recipes]
@@ -217,17 +219,17 @@ class Suite:
         return self.key(replace(cell, run_seed=0, training_seed=0))
 
     def facts(self, cell: Cell) -> JSON | None:
-        """The facts in a finished cell's file; None if the cell has yet to be measured, or it or the original model was
-        measured under another key."""
+        """The facts in a finished cell's file; None if the cell has yet to be measured, it or the original model was
+        measured under another key, or the two on different datasets."""
         file = self.file(cell.name)
         if not file.is_file():
             return None  # before a key is computed, which needs the model's files
         facts = read_facts(file)
         if facts.get("key") != self.key(cell):
             return None
-        original = self.file(facts["original"])
-        whole = original.is_file() and read_facts(original).get("key") == self.original_key(cell)
-        return facts if whole else None
+        file = self.file(facts["original"])
+        original = read_facts(file) if file.is_file() else {}
+        return facts if original.get("key") == self.original_key(cell) and same_dataset(facts, original) else None
 
     def cell_result(self, cell: Cell) -> CellResult | None:
         """The outcomes of a finished cell; None if ``facts`` is."""
@@ -244,7 +246,10 @@ class Suite:
         )
 
     def measure(self, cell: Cell) -> None:
-        """Train and measure a cell, and write its outcomes. Raises ``EcgvfError`` as the stages do."""
+        """Train and measure a cell, and write its outcomes.
+
+        Raises ``EcgvfError`` as the stages do, and ``DatasetError`` if finished cells are of another dataset.
+        """
         started = time.monotonic()
         self._submissions.clear()  # their hashes may be of earlier files
         self._datasets.clear()
@@ -253,10 +258,12 @@ class Suite:
         key, original_key = self.key(cell), self.original_key(cell)
         evaluation, sheet = self._evaluate(cell)
         name = f"{cell.concept}-original-{cell.recipe}-{cell.figures}"
-        write_outcomes(evaluation.original, self.file(name), {"key": original_key}, images=False)
+        dataset: JSON = {"dataset": evaluation.origin["dataset"]}
+        write_outcomes(evaluation.original, self.file(name), {"key": original_key, **dataset}, images=False)
         facts: JSON = {
             "key": key,
             "original": name,
+            **dataset,
             "answered": [asdict(answer) for answer in evaluation.answered],
             "classes": [prompt_class.json() for prompt_class in evaluation.classes],
             "dtype": evaluation.origin["dtype"],
@@ -344,6 +351,7 @@ class Suite:
     def _evaluate(self, cell: Cell) -> tuple[Evaluation, Path]:
         """Train the cell's adapter if it has a recipe, and measure it. Returns also the file for the contact sheet."""
         dataset, store = self.dataset(cell.concept, self._first), Store(self.store / f"run-{self._first}")
+        self._check_dataset(cell.concept, dataset)
         settings = self.spec.settings(self._concept(cell.concept), cell.figures)
         if cell.recipe in self.submissions:
             submission = self._submission(cell.concept, cell.recipe)
@@ -354,6 +362,17 @@ class Suite:
             return evaluate(store, self.model, dataset, [weights], settings), self.store / f"{cell.name}.png"
         adapter = self._train(cell)
         return evaluate(store, self.model, dataset, [adapter], settings), adapter.with_name("sheet.png")
+
+    def _check_dataset(self, concept: str, dataset: Dataset) -> None:
+        """Raise ``DatasetError`` if finished cells of a concept are of another dataset: they share the outcomes before
+        erasing, and a table compares them."""
+        finished = {cell.name: facts for cell in self.cells if cell.concept == concept and (facts := self.facts(cell))}
+        present: JSON = {"dataset": dataset.fingerprint}
+        if others := [name for name, facts in finished.items() if not same_dataset(facts, present)]:
+            raise DatasetError(
+                f"the dataset of {concept} has changed, as by a review, since these cells were measured: "
+                f"{', '.join(others)}. Undo the change, or delete their files in {self.results} to measure them again"
+            )
 
     def _train(self, cell: Cell) -> Path:
         dataset, store = self.dataset(cell.concept, cell.run_seed), Store(self.store / f"run-{cell.run_seed}")
@@ -413,6 +432,12 @@ class Suite:
             "openings": [asdict(line) for line in lines],
             "all_openings": before.get("all_openings", "openings" in before),
         }
+
+
+def same_dataset(first: JSON, second: JSON) -> bool:
+    """Whether the facts of two files name one dataset; those of an earlier version name none, and count as the same."""
+    names = [facts.get("dataset") for facts in (first, second)]
+    return None in names or names[0] == names[1]
 
 
 def _outcomes(file: Path) -> tuple[Outcome, ...]:

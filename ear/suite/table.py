@@ -24,7 +24,7 @@ from ear.suite.rows import (
     seed_rows,
     table_rows,
 )
-from ear.suite.suite import Suite
+from ear.suite.suite import Suite, same_dataset
 from ear.tables import csv_bytes, write_parquet
 from ecgvf.core import console
 from ecgvf.core.errors import DatasetError, StageMissing
@@ -182,13 +182,16 @@ def write_results(suite: Suite, content: JSON) -> None:
 
 
 def copy_finished(suite: Suite, folder: Path) -> None:
-    """Copy the finished cells in ``folder`` that the suite's results lack, and what is known of their datasets."""
+    """Copy the finished cells in ``folder`` that the suite's results lack, and what is known of their datasets; none of
+    another dataset than the results have."""
     other = replace(suite, results=folder)
     finished = _finished_facts(suite)
     own = {facts["original"] for facts in finished.values()}
     copied = 0
     for cell in suite.cells:
-        if cell not in finished and (facts := other.facts(cell)) is not None:
+        if cell in finished or (facts := other.facts(cell)) is None:
+            continue
+        if all(same_dataset(facts, known) for mine, known in finished.items() if mine.concept == cell.concept):
             for name in (facts["original"], cell.name):
                 if name not in own:
                     write_atomic(suite.file(name), other.file(name).read_bytes())

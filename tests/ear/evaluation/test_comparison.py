@@ -41,11 +41,21 @@ def test_evaluations_of_other_files_of_one_name_are_not_compared(tmp_path: Path)
     first = Evaluation.load(of(1).save(tmp_path / "first.parquet"))
     origin = of(1).origin
     assert first.origin == origin
-    same_tasks([first, of(1), replace(of(1), origin={**origin, "dtype": "bfloat16"})], ["a", "b", "c"])
+    same_tasks([first, of(1)], ["a", "b"])
     for what in ("dataset", "model"):
         other = replace(of(1), origin={**origin, what: "other"})
         with pytest.raises(DatasetError, match=f"b is of another {what} than a, with the fingerprint other"):
             same_tasks([first, other], ["a", "b"])
+
+
+def test_evaluations_in_another_dtype_are_not_compared() -> None:
+    def measured_in(dtype: str | None) -> Evaluation:
+        return replace(of(1), origin={**of(1).origin, "dtype": dtype})
+
+    same_tasks([measured_in("float32"), measured_in("float32")], ["a", "b"])
+    same_tasks([measured_in("float32"), measured_in(None)], ["a", "b"])  # a cell of an earlier version
+    with pytest.raises(DatasetError, match="b was measured in bfloat16, a in float32: measure all with one --dtype"):
+        same_tasks([measured_in("float32"), measured_in("bfloat16")], ["a", "b"])
 
 
 def test_evaluations_by_other_weights_of_a_judge_are_not_compared(tmp_path: Path) -> None:
@@ -166,6 +176,12 @@ def test_the_full_figures_are_shown_by_class_by_sampling_and_for_any_seed() -> N
     assert [guided[1][:5], guided[2][:5], guided[-1][:6]] == ["1.000", "0.500", "-0.500"]
     assert ("4 seeds of a prompt", "shows the concept in any seed") in shown
     assert not any(title.startswith("by class") for title, _ in sections([of(1)]))
+
+
+@pytest.mark.parametrize("concept", ["scene", "understanding"])
+def test_a_concept_may_have_the_name_of_another_section(concept: str) -> None:
+    found = replace(full(4), concept=concept)
+    assert [rows for _, rows in sections([found])] == [rows for _, rows in sections([full(4)])]
 
 
 def test_an_evaluation_shows_every_figure_that_is_compared() -> None:

@@ -103,6 +103,14 @@ def test_cells_of_other_prompts_of_the_concept_are_refused(folder: Path) -> None
     assert "has outcomes of other prompts or seeds" in compare(*CELLS, code=2)[1]
 
 
+def test_cells_in_another_dtype_are_refused(folder: Path) -> None:
+    suite = small_suite(folder, concepts=("church",), recipes=("paper", "esd"))
+    keep(suite, cell_result(0, 0, 3), dtype="float32")
+    keep(suite, cell_result(0, 0, 1, "esd"), dtype="bfloat16")
+    write_known_results(suite, "ear suite small.yaml")
+    assert "church-esd-r0-t0 was measured in bfloat16, church-paper-r0-t0 in float32" in compare(*CELLS, code=2)[1]
+
+
 def test_a_cell_needs_the_outcomes_before_erasing_and_the_suites_table(folder: Path) -> None:
     in_folder(folder)
     (folder / "results" / "church-original-esd-default.parquet").unlink()

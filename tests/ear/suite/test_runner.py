@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,12 +17,13 @@ from typer.testing import CliRunner
 from ear.cli import app
 from ear.commands.suite import SuiteArguments
 from ear.evaluation.outcomes import read_outcomes, write_outcomes
-from ear.suite import Cell, Suite, read_spec, run_suite, runner, write_known_results
+from ear.suite import Cell, CellResult, Suite, read_spec, results, run_suite, runner, write_known_results
 from ear.suite.last_results import last_results, remember
 from ear.suite.runner import log_file, measure_in_process
 from ear.suite.table import json_file
-from ecgvf.core.errors import EcgvfError, JudgeError, SettingsError, StoreError
+from ecgvf.core.errors import DatasetError, EcgvfError, JudgeError, SettingsError, StoreError
 from tests.ear.conftest import AgreeingJudge
+from tests.ear.evaluation.small_outcomes import evaluation
 from tests.ear.suite.conftest import FORK
 from tests.ear.suite.small_suite import cell_result, keep, small_suite
 
@@ -94,6 +96,49 @@ def test_a_cell_whose_original_model_was_measured_with_other_settings_since_is_m
     assert suite.facts(source.cell) is None
     original.unlink()
     assert suite.facts(source.cell) is None
+
+
+def test_a_cell_of_another_dataset_than_the_finished_cells_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = small_suite(tmp_path, run_seeds=(0, 1, 2))
+    monkeypatch.setattr("ear.suite.suite.load", lambda _: None)
+    monkeypatch.setattr("ear.suite.suite.erase", lambda *_, **__: [SimpleNamespace(adapter=tmp_path / "adapter")])
+
+    def measure(result: CellResult, dataset: str) -> None:
+        found = evaluation([*result.original, *result.outcomes])
+        monkeypatch.setattr(Suite, "dataset", lambda *_: SimpleNamespace(fingerprint=dataset))
+        origin = {**found.origin, "dataset": dataset}
+        monkeypatch.setattr("ear.suite.suite.evaluate", lambda *_: replace(found, origin=origin))
+        assert result.cell is not None
+        suite.measure(result.cell)
+
+    first, second, third = (cell_result(run_seed, 0, 3) for run_seed in range(3))
+    keep(suite, first)  # a cell of an earlier version, which does not name its dataset
+    measure(second, "before the review")
+    reviewed = replace(third, original=third.original[3:], outcomes=third.outcomes[1:])  # without a prompt
+    with pytest.raises(DatasetError, match=r"church has changed, .* measured: church-paper-r1-t0\. Undo"):
+        measure(reviewed, "after it")
+    assert [each.run_seed for each in suite.missing(suite.cells) if each.concept == "church"] == [2]
+    assert {row["recipe"] for row in results(suite, "")["rows"] if row["value"] is not None} >= {"original", "paper"}
+    suite.file("church-paper-r1-t0").unlink()
+    measure(reviewed, "after it")
+
+
+def test_a_cell_whose_original_model_was_measured_on_another_dataset_since_is_measured_again(tmp_path: Path) -> None:
+    suite, source = small_suite(tmp_path), cell_result(0, 0, 0)
+    keep(suite, source, dataset="before the review")
+    original = suite.file("church-original-paper-default")
+
+    def original_of(**dataset: str) -> None:
+        facts = {"key": suite.original_key(suite.cells[0]), **dataset}
+        write_outcomes(source.original, original, facts, images=False)
+
+    assert suite.facts(suite.cells[0]) is not None
+    original_of(dataset="after it")
+    assert suite.facts(suite.cells[0]) is None
+    original_of(dataset="before the review")
+    assert suite.facts(suite.cells[0]) is not None
 
 
 def test_some_cells_are_measured_and_the_table_is_of_the_whole_suite(tmp_path: Path) -> None:

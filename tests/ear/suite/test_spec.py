@@ -248,7 +248,8 @@ def test_a_concept_of_a_file_is_known_by_its_name(tmp_path: Path) -> None:
     file.parent.mkdir()
     file.write_text(shipped.replace("name: church", "name: minster"))
     suite = Suite(read_spec(None, {"concepts": [str(file)], "recipes": ["paper"]}), tmp_path / "s", tmp_path / "r")
-    assert {cell.concept for cell in suite.cells_among([str(file)], None)} == {"minster"}
+    for given in (str(file), "minster"):
+        assert {cell.concept for cell in suite.cells_among([given], None)} == {"minster"}
     assert suite.run("minster", 0).concept.name == "minster"
     before = suite.key(suite.cells[0])
     file.write_text(file.read_text() + "\n# a comment\n")

@@ -12,7 +12,7 @@ import pytest
 
 from ear.evaluation.outcomes import Outcome, read_facts, read_outcomes
 from ear.suite import Cell, CellResult, Suite, copy_finished, leaderboard, read_spec, results
-from ear.suite.leaderboard import leaderboard_table, main_figures
+from ear.suite.leaderboard import COLUMNS, leaderboard_table, main_figures, standings
 from ear.suite.rows import drop_repeated_references, missing_row
 from ear.suite.rows import table_rows as rows_of
 from ear.suite.spec import SuiteSpec
@@ -21,6 +21,7 @@ from ecgvf.core.errors import DatasetError
 from ecgvf.core.files import JSON
 from ecgvf.core.records import WORDINGS
 from ecgvf.publish.push_results import FACTS, FILE
+from tests.ear.evaluation.small_outcomes import both
 from tests.ear.suite.small_suite import attacked, cell_result, keep, small_suite
 
 ROOT = Path(__file__).parents[3]
@@ -144,6 +145,30 @@ def test_rows_of_a_class_have_its_phrases_and_its_scene() -> None:
     assert {row["phrases"] for row in rows if row["class"] == "pooled"} == {None}
 
 
+def test_a_class_of_which_some_prompts_are_in_the_full_cell_alone_changes_by_after_minus_before() -> None:
+    # 12 main prompts with an image of each of three adapters, and 12 of the same wording in the full cell alone.
+    full, *others = (cell_result(run_seed, 0, left) for run_seed, left in ((0, 3), (1, 6), (2, 6)))
+
+    def with_wording(outcomes: list[Outcome]) -> list[Outcome]:
+        further = [
+            replace(each, sample="wording", id=f"further-{each.id}", judges=both("hotel"))
+            for each in outcomes
+            if each.group == "concept"
+        ]
+        return [*outcomes, *further]
+
+    full = replace(full, outcomes=with_wording(full.outcomes), original=with_wording(full.original))
+    rows = [row for row in table_rows("church", "paper", [full, *others]) if row["value"] is not None]
+    found = {(row["recipe"], row["figure"], row["group"], row["class"]): row["value"] for row in rows}
+    present = [found[name, "concept_present", "concept", "explicit"] for name in ("original", "paper")]
+    assert present == [pytest.approx(12 / 24), pytest.approx((3 + 6 + 6) / 3 / 24)]
+    changes = [key for key in found if key[1].endswith("_change")]
+    assert {key[3] for key in changes} == {"pooled", "explicit"}
+    for recipe, change, *where in changes:
+        before, after = (found[name, change.removesuffix("_change"), *where] for name in ("original", recipe))
+        assert found[recipe, change, *where] == pytest.approx(after - before)
+
+
 def test_an_oracle_is_a_reference_beside_the_methods() -> None:
     rows = [
         row for row in table_rows("church", "oracle", [cell_result(0, 0, 1, "oracle")]) if row["recipe"] == "oracle"
@@ -178,6 +203,25 @@ def test_a_main_figure_is_the_concepts_where_the_retained_concepts_have_one_of_i
     assert {"concept", "pooled"} <= {row["group"] for row in pooled if row["figure"] == "shows_something"}
     for ordered in (pooled, sorted(pooled, key=lambda row: row["group"] != "pooled")):
         assert main_figures(ordered)["shows_something"]["group"] == "concept"
+
+
+def test_what_a_detector_cannot_tell_of_the_concept_is_not_taken_from_the_retained_concepts(tmp_path: Path) -> None:
+    suite, result = small_suite(tmp_path, concepts=("church",)), cell_result(0, 0, 3)
+
+    def detected(outcomes: list[Outcome]) -> list[Outcome]:
+        """A detector names nothing that it sees, and looks for the erased concept alone."""
+        return [
+            replace(each, judges=(replace(each.judges[0], judge="nudenet", top=()),))
+            if each.group == "concept"
+            else each
+            for each in outcomes
+        ]
+
+    keep(suite, replace(result, outcomes=detected(result.outcomes), original=detected(result.original)))
+    content = results(suite, "")
+    assert any(row["figure"] == "shows_something" for row in content["rows"])
+    something, lines = [*COLUMNS].index("shows_something"), standings(content["rows"])
+    assert lines and all(cells[something] == "not measured" for *_, cells in lines)
 
 
 def test_the_groups_are_those_of_the_recipe() -> None:
@@ -343,6 +387,18 @@ def test_finished_cells_of_another_folder_are_copied(tmp_path: Path) -> None:
     stale = small_suite(tmp_path / "stale", pairs=61)
     copy_finished(stale, declared.results)
     assert not stale.results.exists()
+
+
+def test_finished_cells_of_another_dataset_are_not_copied(tmp_path: Path) -> None:
+    declared = {"recipes": ("paper", "prompt-rewrite")}
+    suite, earlier = small_suite(tmp_path, **declared), small_suite(tmp_path / "earlier", **declared)
+    keep(suite, cell_result(0, 0, 3), dataset="after the review")
+    keep(earlier, cell_result(0, 0, 0, "prompt-rewrite"), dataset="before it")
+    copy_finished(suite, earlier.results)
+    assert not suite.file("church-prompt-rewrite-r0-t0").exists()
+    keep(earlier, cell_result(0, 0, 0, "prompt-rewrite"), dataset="after the review")
+    copy_finished(suite, earlier.results)
+    assert suite.facts(Cell("church", "prompt-rewrite", 0, 0)) is not None
 
 
 def test_the_results_are_the_same_rows_as_json_parquet_and_csv(tmp_path: Path) -> None:
