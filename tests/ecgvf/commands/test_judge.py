@@ -140,3 +140,15 @@ def test_filter_prints_near_misses(run: ConceptRun, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(filter_stage, "create_judge", lambda *_: Castle([]))
     result = runner.invoke(app, ["filter", "--store", str(run.store.root)])
     assert "1 × target_absent (near misses: 1 castle)" in result.stdout
+
+
+def test_filter_prints_why_the_judge_failed(run: ConceptRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Blind(ScriptedJudge):
+        def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
+            raise ValueError("too grey")
+
+    write_images(run.store, run.concept, [(GREY, GREY)])
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: Blind([]))
+    command = ["filter", "--store", str(run.store.root)]
+    assert "1 × judge_failed\n    2 images: too grey\n" in runner.invoke(app, command).stdout
+    assert json.loads(runner.invoke(app, [*command, "--json"]).stdout)["failures"] == {"too grey": 2}
