@@ -334,6 +334,25 @@ def test_labels_and_preprocessing_are_part_of_a_judges_hash(vit: str, tmp_path: 
     assert hash_of(rewritten(vit, tmp_path / "copy", "config.json", **other_version)) == hash_of(vit)
 
 
+def test_a_checkpoint_of_timm_is_judged_through_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = timm.create_model("test_vit", num_classes=2).eval()
+    save_file(network.state_dict(), tmp_path / "model.safetensors", metadata={"format": "pt"})
+    config = {"architecture": "test_vit", "num_classes": 2, "pretrained_cfg": network.pretrained_cfg}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"label_names": ["church", "cat"]}))
+    judge: Any = create_judge(None, None, f"hf:{tmp_path}", JudgeOptions(labels=("church",)))
+    transform: Any = timm.data.create_transform(**timm.data.resolve_data_config({}, model=network))
+    with torch.no_grad():
+        expected = network(torch.stack([transform(Image.fromarray(image)) for image in NOISE])).softmax(1).numpy()
+    assert judge.probabilities(NOISE) == pytest.approx(expected, abs=1e-5)
+
+    def without_timm(*_: Any, **__: Any) -> None:
+        raise ImportError("\nTimmWrapperConfig requires the timm library but it was not found. Install it:\n`pip`")
+
+    monkeypatch.setattr("transformers.AutoModelForImageClassification.from_pretrained", without_timm)
+    with pytest.raises(JudgeError, match=r"it was not found: install that library \(timm: pip install"):
+        create_judge(None, None, f"hf:{tmp_path}")
+
+
 def test_a_model_without_a_head_is_refused(vit: str, tmp_path: Path) -> None:
     from transformers import AutoImageProcessor, ViTForImageClassification
 
