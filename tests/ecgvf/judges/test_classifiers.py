@@ -175,6 +175,18 @@ def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch: pytest.Monk
         judge.predict(NOISE)
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>Sign in</html>", b"\x80\x02\xff" * 400, b"PK\x03\x04" + b"0" * 400])
+def test_a_damaged_file_in_the_cache_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    file = tmp_path / "checkpoints" / "resnet50-11ad3fa6.pth"
+    file.write_bytes(content)
+    with pytest.raises(JudgeError, match=f"^{file} is damaged: delete it, and judge resnet50 downloads it again$"):
+        create_judge(CHURCH, "janus-pro-1b").predict(NOISE)
+
+
 def test_any_torchvision_classifier_is_a_judge(tmp_path: Path) -> None:
     from torchvision.models import squeezenet1_1
 
