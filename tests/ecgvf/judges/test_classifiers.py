@@ -290,6 +290,12 @@ def test_probabilities_are_those_of_transformers(vit: str) -> None:
     assert judge._accepted == [3]
 
 
+def test_a_classifier_in_the_users_home_is_found(vit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(Path(vit).parent))
+    name = f"hf:~/{Path(vit).name}"
+    assert create_judge(None, None, name, JudgeOptions(labels=("lighthouse",))).name == name
+
+
 def test_weights_in_half_precision_are_read_in_single(vit: str, tmp_path: Path) -> None:
     from transformers import ViTForImageClassification
 
