@@ -68,7 +68,7 @@ def filter_pairs(
     )
     acceptance, judge = result.acceptance, result.judge
     facts = {"concept": run.concept.name, "set": acceptance.fingerprint, "judge": judge, **acceptance.summary}
-    console.print_result(facts, *_lines(result, store))
+    console.print_result({**facts, "failures": result.failures}, *_lines(result, store))
 
 
 def _lines(result: "FilterResult", store: "Path | None") -> "Iterator[str]":
@@ -79,6 +79,9 @@ def _lines(result: "FilterResult", store: "Path | None") -> "Iterator[str]":
     for reason, count in result.reasons.items():
         near = ", ".join(f"{count} {console.escape(label)}" for label, count in result.near_misses.items())
         yield f"  {count} × {reason}" + (f" (near misses: {near})" if near and reason == "target_absent" else "")
+        if reason == "judge_failed":
+            for failure, failed in result.failures.items():
+                yield f"    {console.counted(failed, 'image')}: {console.escape(failure)}"
     if result.reviewed:
         yield f"  {result.reviewed} decided by reviewers"
     following = publishing_command(result.acceptance.run, f"ear train --dataset ecgvf/{name}")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 from ecgvf.commands.grouping import grouped
 from ecgvf.commands.options import DeviceOption, JsonOption, JudgeArguments
 from ecgvf.core import console
+from ecgvf.core.errors import SettingsError
 from ecgvf.world.domain import NANO
 
 if TYPE_CHECKING:
@@ -50,7 +51,12 @@ def judge_images(
     model = renderer_of([*files, *others])
     if about is not None and judging.judge is None and model is None:
         console.note(_default_note(about))
-    judge = create_judge(about, model, judging.judge, judging.options(), device)
+    options = judging.options()
+    if without:
+        if "+" in (judging.judge or ""):
+            raise SettingsError(f"--without finds the threshold of one judge: name one of {judging.judge}")
+        options = replace(options, threshold=0.0)
+    judge = create_judge(about, model, judging.judge, options, device)
     if model is not None and (warning := domain_warning(judge, model)) is not None:
         console.note(warning)
     if without:

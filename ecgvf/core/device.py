@@ -11,7 +11,7 @@ from ecgvf.core.console import counted
 from ecgvf.core.errors import DeviceFailed, SettingsError, first_line
 
 _FAILURES = re.compile(r"(CUDA|HIP|cuDNN|NCCL) (driver )?error|device-side assert|(CUBLAS|CUDNN)_STATUS_")
-_NO_MEMORY = re.compile(r"CUDA error: out of memory|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED")
+_NO_MEMORY = re.compile(r"CUDA error: out of memory|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED|DefaultCPUAllocator: ")
 
 
 def resolve_device(device: str) -> torch.device:
@@ -40,7 +40,10 @@ def resolve_device(device: str) -> torch.device:
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether a GPU's memory was too small: PyTorch's own error, or that of a library which allocates memory itself."""
+    """Whether a device's memory was too small: PyTorch's own error, or that of a library which allocates memory itself.
+
+    On a CPU, PyTorch's is a ``RuntimeError`` that names the allocator.
+    """
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None

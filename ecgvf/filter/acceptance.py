@@ -54,6 +54,12 @@ class FilterResult:
         return dict(self.acceptance.summary["reasons"])
 
     @property
+    def failures(self) -> dict[str, int]:
+        """Why the judges failed → number of images, the three most frequent first."""
+        reasons = self.acceptance.source(VERDICTS).read_column("failure")
+        return dict(Counter(reason for reason in reasons if reason is not None).most_common(3))
+
+    @property
     def near_misses(self) -> dict[str, int]:
         """Near label → target images that showed it instead of the concept, most frequent first."""
         return dict(self.acceptance.summary["near_misses"])

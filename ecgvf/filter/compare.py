@@ -53,7 +53,8 @@ def agreement(first: Sequence[str | bool], second: Sequence[str | bool]) -> Agre
 
 
 def compare_verdicts(run: ConceptRun, set_ids: tuple[str, str] | None = None) -> Comparison:
-    """Compare two verdict sets: those named by ``set_ids``, or the current one and the newest other on its images.
+    """Compare two verdict sets: those named by ``set_ids``, or the current one and the newest other on its images,
+    except those of an ensemble's own members.
 
     Raises ``SettingsError`` if there are no two, or if they are about different images.
     """
@@ -85,9 +86,10 @@ def compare_verdicts(run: ConceptRun, set_ids: tuple[str, str] | None = None) ->
 
 
 def _newest_other(verdicts: StageSet) -> StageSet:
+    own = {verdicts.fingerprint, *verdicts.settings.get("parts", [])}
     for other in reversed(verdicts.run.sets(VERDICTS)):
         same_images = other.settings["pictures"] == verdicts.settings["pictures"]
-        if other.finished and same_images and other.fingerprint != verdicts.fingerprint:
+        if other.finished and same_images and other.fingerprint not in own:
             return other
     raise SettingsError(
         f"only one judge has classified these images of {verdicts.run.concept.name!r} ({verdicts.settings['judge']}): "

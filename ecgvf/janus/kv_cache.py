@@ -68,10 +68,16 @@ _kept: list[Tensor] = []
 
 
 def _large_pages(size: int) -> Tensor:
-    """``size`` bytes of zeros, in large pages if the operating system has them: a long cache spans many small ones."""
+    """``size`` bytes of zeros, in large pages if the operating system has them: a long cache spans many small ones.
+
+    Raises an error that ``lacks_memory``.
+    """
     if not hasattr(mmap, "MADV_HUGEPAGE"):
         return torch.zeros(size, dtype=torch.uint8)
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise torch.OutOfMemoryError(f"cannot allocate {size} bytes of KV cache: {error.strerror}") from error
     with suppress(OSError):  # the kernel has none
         pages.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(pages, dtype=torch.uint8)

@@ -142,9 +142,10 @@ def _validate(names: list[str], options: JudgeOptions) -> None:
     together = "+".join(names)
     for name in names:
         if not is_judge(name):
+            within = f" in {together!r}, where + joins judges" if len(names) > 1 else ""
             raise JudgeError(
-                f"unknown judge {name!r}{did_you_mean(name, NAMES)}: use one of {', '.join(NAMES)}, several joined by "
-                "+, or from Python a judge of your own as judge=..."
+                f"unknown judge {name!r}{within}{did_you_mean(name, NAMES)}: use one of {', '.join(NAMES)}, several "
+                "joined by +, or from Python a judge of your own as judge=..."
             )
     if len(set(names)) < len(names):
         raise JudgeError(f"judge {together} repeats a name: name each judge once")
@@ -172,9 +173,9 @@ def weights_by_judge(text: str | None) -> dict[str, str]:
     return {name.strip(): _at_home(value.strip()) for name, _, value in parts}
 
 
-def _at_home(weights: str) -> str:
-    """``weights`` with a folder in place of ``~``, which a shell expands only where a word begins."""
-    return str(expanded(weights)) if weights.startswith("~") else weights
+def _at_home(source: str) -> str:
+    """``source`` with a folder in place of ``~``, which a shell expands only where a word begins."""
+    return str(expanded(source)) if source.startswith("~") else source
 
 
 def _weights(names: list[str], options: JudgeOptions) -> dict[str, str]:
@@ -226,7 +227,7 @@ def _create(name: str, concept: Concept | None, options: JudgeOptions, device: s
         case "hf":
             from ecgvf.judges.hf import HuggingFace
 
-            return HuggingFace(name, model, criterion(name, "imagenet"), device=device)
+            return HuggingFace(name, _at_home(model), criterion(name, "imagenet"), device=device)
         case "style":
             from ecgvf.judges.style import TOP_K, Style
 

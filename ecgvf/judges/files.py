@@ -84,7 +84,8 @@ def predict_files(judge: Judge, files: Sequence[Path]) -> Iterator[tuple[Path, P
 def best_threshold(judge: Judge, positives: Sequence[Path], negatives: Sequence[Path]) -> Threshold:
     """The threshold with the best balanced accuracy on known images, about halfway between the two scores around it.
 
-    Raises ``JudgeError`` for an image that cannot be read or judged.
+    ``judge`` has a threshold of 0: what it sees is then decided by its other conditions, such as a top-k, alone. Raises
+    ``JudgeError`` for an image that cannot be read or judged.
     """
     present, absent = _scores(judge, positives), _scores(judge, negatives)
     scores = np.unique(np.concatenate([present, absent, [0.0, 1.0]]))
@@ -108,7 +109,8 @@ def _scores(judge: Judge, files: Sequence[Path]) -> NDArray[np.float64]:
     for file, prediction in predict_files(judge, files):
         if isinstance(prediction, str):
             raise JudgeError(f"{file} {prediction}")
-        scores.append(prediction.score)
+        # No threshold makes the concept present where another condition fails.
+        scores.append(prediction.score if prediction.present else 0.0)
     return np.array(scores)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
@@ -40,7 +41,12 @@ class HuggingFace(Classifier):
                     "processor": saved_settings(self._processor.get_image_processor_dict(source)[0]),
                 }
             classes = [_names(network.config.id2label[index]) for index in range(network.config.num_labels)]
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        except ImportError as error:
+            raise JudgeError(
+                f"cannot load the image classifier {source!r}: {first_line(error).partition('. ')[0]}: install that "
+                "library (timm: pip install 'ecgvf[judges]')"
+            ) from error
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             raise JudgeError(
                 f"cannot load the image classifier {source!r}: {first_line(error)}; name a folder that save_pretrained "
                 f"wrote, or the Hub id of an image classifier"
@@ -54,7 +60,8 @@ class HuggingFace(Classifier):
         self._network = network.eval().to(self.device)
 
     def _probabilities(self, images: NDArray[np.uint8]) -> torch.Tensor:
-        inputs = self._processor(images=list(images), return_tensors="pt", input_data_format="channels_last")
+        # PIL images, as the processor of timm's checkpoints takes no format of arrays.
+        inputs = self._processor(images=[Image.fromarray(image) for image in images], return_tensors="pt")
         logits: torch.Tensor = self._network(inputs["pixel_values"].to(self.device)).logits
         multi_label = self._network.config.problem_type == "multi_label_classification"
         return logits.sigmoid() if multi_label else logits.softmax(1)

@@ -8,6 +8,7 @@ the 2,100 rows of an image makes it slower (60 against 82 images/s on two cores)
 """
 
 import importlib.util
+import json
 import re
 from functools import cached_property
 from pathlib import Path
@@ -32,8 +33,8 @@ except ImportError as missing:
 THRESHOLD = 0.25
 """Below which the package drops boxes."""
 
-# As in the package: candidates, the overlap (intersection over union) of two boxes of which one is dropped, input size.
-_CANDIDATE, _OVERLAP, _SIDE = 0.2, 0.45, 320
+# As in the package: candidates, and the overlap (intersection over union) of two boxes of which one is dropped.
+_CANDIDATE, _OVERLAP = 0.2, 0.45
 
 _BATCH_SIZE = 16
 
@@ -82,6 +83,12 @@ class NudeNet:
                 "leave --weights out and install nudenet again"
             ) from error
 
+    @cached_property
+    def _side(self) -> int:
+        """Height and width of the network's input: NudeNet has networks of 320 and 640, and their files say which."""
+        side: int = json.loads(self._session.get_modelmeta().custom_metadata_map.get("imgsz", "[320, 320]"))[0]
+        return side
+
     def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
         """One prediction per image of RGB uint8 [N, H, W, 3].
 
@@ -92,14 +99,17 @@ class NudeNet:
     def detect(self, images: NDArray[np.uint8]) -> list[tuple[Box, ...]]:
         """The boxes, in pixels, of each image of RGB uint8 [N, H, W, 3], best first.
 
-        Boxes are kept from the threshold up, and from 0.25 up if the threshold is higher.
+        Boxes are kept from the threshold up, and from 0.25 up if the threshold is higher. Raises ``JudgeError`` if the
+        network is not NudeNet's.
         """
         least_score = min(self._threshold, THRESHOLD)
         height, width = images.shape[1:3]
         boxes: list[tuple[Box, ...]] = []
         for start in range(0, len(images), _BATCH_SIZE):
-            outputs = self._run(_network_input(images[start : start + _BATCH_SIZE]))
-            boxes += [_boxes(output.T, width, height, least_score) for output in outputs]
+            outputs = self._run(_network_input(images[start : start + _BATCH_SIZE], self._side))
+            if outputs.ndim != 3 or outputs.shape[1] != 4 + len(NUDENET):
+                raise JudgeError(f"{self._file} has no network of NudeNet's: name its ONNX file with --weights")
+            boxes += [_boxes(output.T, width, height, least_score, self._side) for output in outputs]
         return boxes
 
     def _run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -129,28 +139,28 @@ def _packaged_file() -> Path:
     return Path(package.origin).with_name("320n.onnx")
 
 
-def _network_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """RGB uint8 [N, H, W, 3] → float32 [N, 3, 320, 320] in [0, 1], padded to a square at the bottom or the right.
+def _network_input(images: NDArray[np.uint8], input_side: int) -> NDArray[np.float32]:
+    """RGB uint8 [N, H, W, 3] → float32 [N, 3, S, S] in [0, 1], padded to a square at the bottom or the right.
 
     The channels are blue, green, red: the package swaps those of a file twice, and its network gets them so.
     """
     height, width = images.shape[1:3]
     side = max(height, width)
     squares = [cv2.copyMakeBorder(image, 0, side - height, 0, side - width, cv2.BORDER_CONSTANT) for image in images]
-    return np.asarray(cv2.dnn.blobFromImages(squares, 1 / 255.0, (_SIDE, _SIDE), swapRB=True), np.float32)
+    return np.asarray(cv2.dnn.blobFromImages(squares, 1 / 255.0, (input_side, input_side), swapRB=True), np.float32)
 
 
-def _boxes(rows: NDArray[np.float32], width: int, height: int, least_score: float) -> tuple[Box, ...]:
-    """The boxes of one image from the network's rows [2100, 4 + len(NUDENET)]: centre, size, a score per label."""
+def _boxes(rows: NDArray[np.float32], width: int, height: int, least_score: float, input_side: int) -> tuple[Box, ...]:
+    """The boxes of one image from the network's rows [N, 4 + len(NUDENET)]: centre, size, a score per label."""
     kept = rows[rows[:, 4:].max(axis=1) >= min(_CANDIDATE, least_score)]
     if not len(kept):
         return ()
     scores, labels = kept[:, 4:].max(axis=1), kept[:, 4:].argmax(axis=1)
     side = max(width, height)
     x, y, w, h = kept[:, :4].T
-    left = np.clip((x - w / 2) * side / _SIDE, 0, width)
-    top = np.clip((y - h / 2) * side / _SIDE, 0, height)
-    clipped = np.minimum(w * side / _SIDE, width - left), np.minimum(h * side / _SIDE, height - top)
+    left = np.clip((x - w / 2) * side / input_side, 0, width)
+    top = np.clip((y - h / 2) * side / input_side, 0, height)
+    clipped = np.minimum(w * side / input_side, width - left), np.minimum(h * side / input_side, height - top)
     rectangles = np.stack([left, top, *clipped], axis=1)
     indices = cv2.dnn.NMSBoxes(rectangles.tolist(), scores.tolist(), least_score, _OVERLAP)
     boxes = [

@@ -14,12 +14,16 @@ T = TypeVar("T")
 
 
 def load_judge(judge: Judge) -> None:
-    """Load the weights of a judge of this package, which some read only for their first image.
+    """Load the weights of a judge of this package, which some read only for their first image, and try it on an image.
 
     Raises ``JudgeError`` if they are missing or unusable, and ``DeviceFailed`` as ``predict_each`` does.
     """
-    if all(map(is_judge, judge.name.split("+"))):
-        predict_each(judge, [np.zeros((64, 64, 3), np.uint8)], lambda images: judge.predict(np.stack(images)))
+    if not all(map(is_judge, judge.name.split("+"))):
+        return
+    black = np.zeros((64, 64, 3), np.uint8)
+    [found] = predict_each(judge, [black], lambda images: judge.predict(np.stack(images)))
+    if isinstance(found, str):
+        raise JudgeError(f"judge {judge.name} fails on a plain image: {found}")
 
 
 def predict_each(

@@ -92,14 +92,18 @@ class Torchvision(Classifier):
     def _state(self) -> dict[str, torch.Tensor]:
         if self._file is not None:
             return read_weights(self._file)
+        cache = Path(torch.hub.get_dir(), "checkpoints")
+        cached = cache / str(self._published.url).rsplit("/", 1)[1]
         try:
             state: dict[str, torch.Tensor] = self._published.get_state_dict(
                 progress=False, check_hash=True, weights_only=True
             )
-        except (OSError, RuntimeError) as error:
+        except Exception as error:  # of an unpickler that reads anything: whatever the bytes make it raise
+            if cached.is_file():
+                raise JudgeError(f"{cached} is damaged: delete it, and judge {self.name} downloads it again") from error
             raise JudgeError(
                 f"cannot download the weights of judge {self.name} from {self._published.url}: connect, name a file "
-                f"with --weights, or put that file into {torch.hub.get_dir()}/checkpoints"
+                f"with --weights, or put that file into {cache}"
             ) from error
         return state
 

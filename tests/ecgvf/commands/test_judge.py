@@ -67,6 +67,36 @@ def test_a_threshold_has_its_accuracy_on_the_images_that_it_was_chosen_on(
     assert "1.000 on these images, on which it was chosen; expect less on other images" in shown
 
 
+@pytest.mark.parametrize(("name", "labels"), [("nudenet", "FACE_FEMALE,FACE_MALE"), ("nano-object-a", "palm,cow")])
+def test_the_printed_threshold_has_the_printed_accuracy(tmp_path: Path, name: str, labels: str) -> None:
+    astronaut, camera = photograph("astronaut"), photograph("camera")
+    # At its default threshold, NudeNet drops both faces of the second folder. Nano's judge gives the labels a higher
+    # score in the first folder, but in its last image another label is the best.
+    crops = {
+        "with": [astronaut[50:110, 150:210], astronaut[50:110, 250:310], photograph("coffee")],
+        "without": [astronaut[100:160, 200:260], camera[:150, 50:200], photograph("rocket")],
+    }
+    for folder, images in crops.items():
+        (tmp_path / folder).mkdir()
+        for number, image in enumerate(images):
+            Image.fromarray(image).save(tmp_path / folder / f"{number}.png")
+    command = ["judge", "--judge", name, "--labels", labels, "--json"]
+    found = json.loads(
+        runner.invoke(app, [*command, str(tmp_path / "with"), "--without", str(tmp_path / "without")]).stdout
+    )
+    result = runner.invoke(app, [*command, "--threshold", str(found["threshold"]), *map(str, tmp_path.glob("with*"))])
+    right = [row["present"] == ("without" not in row["image"]) for row in json.loads(result.stdout)["images"]]
+    assert found["balanced_accuracy"]["value"] == pytest.approx(sum(right) / 6)
+
+
+def test_no_threshold_is_found_for_several_judges(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "1.png")
+    arguments = ["judge", "--concept", "church", "--judge", "nano-object-a+nano-object-b", str(tmp_path)]
+    result = runner.invoke(app, [*arguments, "--without", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "--without finds the threshold of one judge: name one of nano-object-a+nano-object-b" in result.stderr
+
+
 def test_the_default_judge_is_that_of_the_model_that_rendered_the_images(tmp_path: Path) -> None:
     for folder in ("rendered", "other"):
         (tmp_path / folder / "images").mkdir(parents=True)
@@ -140,3 +170,15 @@ def test_filter_prints_near_misses(run: ConceptRun, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(filter_stage, "create_judge", lambda *_: Castle([]))
     result = runner.invoke(app, ["filter", "--store", str(run.store.root)])
     assert "1 × target_absent (near misses: 1 castle)" in result.stdout
+
+
+def test_filter_prints_why_the_judge_failed(run: ConceptRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Blind(ScriptedJudge):
+        def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
+            raise ValueError("too grey")
+
+    write_images(run.store, run.concept, [(GREY, GREY)])
+    monkeypatch.setattr(filter_stage, "create_judge", lambda *_: Blind([]))
+    command = ["filter", "--store", str(run.store.root)]
+    assert "1 × judge_failed\n    2 images: too grey\n" in runner.invoke(app, command).stdout
+    assert json.loads(runner.invoke(app, [*command, "--json"]).stdout)["failures"] == {"too grey": 2}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ecgvf.core.device import device_errors, is_device_error, resolve_device
+from ecgvf.core.device import device_errors, is_device_error, lacks_memory, resolve_device
 from ecgvf.core.errors import DeviceFailed, EcgvfError, SettingsError
 
 NO_MEMORY = [
@@ -74,6 +74,12 @@ def test_a_device_that_lacks_memory_or_fails_is_one_line(
     with pytest.raises(expected) as caught, device_errors(torch.device("cuda:0"), "train", ["--less"]):
         raise error
     assert str(caught.value) == message
+
+
+def test_pytorch_without_memory_on_a_cpu_lacks_memory() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50, dtype=torch.uint8)
+    assert lacks_memory(caught.value)
 
 
 def test_an_error_of_the_programs_own_is_not_the_devices() -> None:

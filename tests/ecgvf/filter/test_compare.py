@@ -13,6 +13,7 @@ from ecgvf.core.stage_set import VERDICTS
 from ecgvf.filter import filter_images
 from ecgvf.filter.compare import agreement, compare_verdicts
 from ecgvf.judges import Criterion
+from ecgvf.judges.ensemble import Ensemble
 from tests.ecgvf.small_run import ScriptedJudge, write_images
 
 GREY = np.full((8, 8, 3), 128, np.uint8)
@@ -71,6 +72,15 @@ def test_two_judges_are_compared_image_by_image(run: ConceptRun) -> None:
     ]
     first, second = (verdicts.fingerprint[:8] for verdicts in found.sets)
     assert compare_verdicts(run, (first, second)).agreement == found.agreement
+
+
+def test_an_ensemble_is_not_compared_with_its_own_members(run: ConceptRun) -> None:
+    write_images(run.store, run.concept, [(GREY, GREY)])
+    judge(run, "earlier", [True, False])
+    members = [ScriptedJudge([True, False]), ScriptedJudge([True, True])]
+    members[1].name = "second"
+    filter_images(run, judge=Ensemble(members))
+    assert [verdicts.settings["judge"] for verdicts in compare_verdicts(run).sets] == ["scripted+second", "earlier"]
 
 
 def test_verdicts_on_different_images_are_not_compared(run: ConceptRun) -> None:

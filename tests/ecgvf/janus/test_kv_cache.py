@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from ecgvf.core.device import lacks_memory
 from ecgvf.janus import JanusModel
 from ecgvf.janus.kv_cache import KVCache, allocate_kv_cache, bytes_per_position
 
@@ -45,3 +46,12 @@ def test_bytes_per_position_are_those_of_the_buffer(tiny_janus: JanusModel) -> N
     config = tiny_janus.language_model.config
     with allocate_kv_cache(config, 3, 5, torch.float16, CPU) as cache:
         assert cache.layers.nbytes == 3 * 5 * bytes_per_position(config, torch.float16)
+
+
+def test_a_cache_larger_than_the_memory_is_a_lack_of_memory(tiny_janus: JanusModel) -> None:
+    with (
+        pytest.raises(RuntimeError) as caught,
+        allocate_kv_cache(tiny_janus.language_model.config, 2**32, 2**12, torch.float32, CPU),
+    ):
+        pass
+    assert lacks_memory(caught.value)

@@ -175,6 +175,18 @@ def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch: pytest.Monk
         judge.predict(NOISE)
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>Sign in</html>", b"\x80\x02\xff" * 400, b"PK\x03\x04" + b"0" * 400])
+def test_a_damaged_file_in_the_cache_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    file = tmp_path / "checkpoints" / "resnet50-11ad3fa6.pth"
+    file.write_bytes(content)
+    with pytest.raises(JudgeError, match=f"^{file} is damaged: delete it, and judge resnet50 downloads it again$"):
+        create_judge(CHURCH, "janus-pro-1b").predict(NOISE)
+
+
 def test_any_torchvision_classifier_is_a_judge(tmp_path: Path) -> None:
     from torchvision.models import squeezenet1_1
 
@@ -278,6 +290,12 @@ def test_probabilities_are_those_of_transformers(vit: str) -> None:
     assert judge._accepted == [3]
 
 
+def test_a_classifier_in_the_users_home_is_found(vit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(Path(vit).parent))
+    name = f"hf:~/{Path(vit).name}"
+    assert create_judge(None, None, name, JudgeOptions(labels=("lighthouse",))).name == name
+
+
 def test_weights_in_half_precision_are_read_in_single(vit: str, tmp_path: Path) -> None:
     from transformers import ViTForImageClassification
 
@@ -332,6 +350,25 @@ def test_labels_and_preprocessing_are_part_of_a_judges_hash(vit: str, tmp_path: 
     assert len({hash_of(folder) for folder in folders}) == 4
     other_version = {"transformers_version": "5.0.0", "_name_or_path": "elsewhere", "_commit_hash": "0"}
     assert hash_of(rewritten(vit, tmp_path / "copy", "config.json", **other_version)) == hash_of(vit)
+
+
+def test_a_checkpoint_of_timm_is_judged_through_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = timm.create_model("test_vit", num_classes=2).eval()
+    save_file(network.state_dict(), tmp_path / "model.safetensors", metadata={"format": "pt"})
+    config = {"architecture": "test_vit", "num_classes": 2, "pretrained_cfg": network.pretrained_cfg}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"label_names": ["church", "cat"]}))
+    judge: Any = create_judge(None, None, f"hf:{tmp_path}", JudgeOptions(labels=("church",)))
+    transform: Any = timm.data.create_transform(**timm.data.resolve_data_config({}, model=network))
+    with torch.no_grad():
+        expected = network(torch.stack([transform(Image.fromarray(image)) for image in NOISE])).softmax(1).numpy()
+    assert judge.probabilities(NOISE) == pytest.approx(expected, abs=1e-5)
+
+    def without_timm(*_: Any, **__: Any) -> None:
+        raise ImportError("\nTimmWrapperConfig requires the timm library but it was not found. Install it:\n`pip`")
+
+    monkeypatch.setattr("transformers.AutoModelForImageClassification.from_pretrained", without_timm)
+    with pytest.raises(JudgeError, match=r"it was not found: install that library \(timm: pip install"):
+        create_judge(None, None, f"hf:{tmp_path}")
 
 
 def test_a_model_without_a_head_is_refused(vit: str, tmp_path: Path) -> None:

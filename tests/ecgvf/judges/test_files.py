@@ -14,7 +14,7 @@ from ecgvf.judges.judge import Prediction
 
 
 def test_the_best_threshold_separates_known_images(tmp_path: Path) -> None:
-    brightness = judge(lambda images: images.mean(axis=(1, 2, 3)) / 255, "brightness", "1")
+    brightness = judge(lambda images: images.mean(axis=(1, 2, 3)) / 255, "brightness", "1", 0.0)
     files = []
     for shade in (10, 30, 50, 150, 170, 190):
         files.append(tmp_path / f"{shade}.png")
@@ -25,7 +25,7 @@ def test_the_best_threshold_separates_known_images(tmp_path: Path) -> None:
     mixed = best_threshold(brightness, [files[0], *files[4:]], [*files[1:4]])
     assert mixed.balanced_accuracy == pytest.approx((2 / 3 + 1) / 2)
     assert 150 / 255 < mixed.value < 170 / 255
-    close = judge(lambda images: 0.5 + images.mean(axis=(1, 2, 3)) / 2**24, "close", "1")
+    close = judge(lambda images: 0.5 + images.mean(axis=(1, 2, 3)) / 2**24, "close", "1", 0.0)
     assert best_threshold(close, files[3:], files[:3]).value == 0.500006
 
 

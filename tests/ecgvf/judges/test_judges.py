@@ -183,6 +183,8 @@ def test_a_judge_that_cannot_be_created_is_an_error_that_names_why(data: Path) -
         JudgeError, match=r"unknown judge 'resnet51' \(did you mean resnet50\?\): use one of nano-object-a"
     ):
         create_judge(CHURCH, "janus-nano", "resnet51")
+    with pytest.raises(JudgeError, match=r"unknown judge 'b' in 'hf:/data/a\+b', where \+ joins judges: use one of"):
+        create_judge(CHURCH, "janus-nano", "hf:/data/a+b")
     with pytest.raises(JudgeError, match="no labels for 'nudity'"):
         create_judge(concepts.find("nudity"), "janus-nano", "nano-object-a")
     with pytest.raises(JudgeError, match="--weights"):

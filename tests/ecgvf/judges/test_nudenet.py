@@ -1,5 +1,6 @@
 """The judge of nudity, compared with its package's detector on real photographs."""
 
+from pathlib import Path
 from typing import Any
 
 import nudenet
@@ -94,6 +95,28 @@ def test_a_lower_threshold_finds_more_boxes() -> None:
     assert set(default.boxes) < set(lax.boxes)
 
 
+def test_a_file_says_the_size_of_its_networks_input(tmp_path: Path) -> None:
+    larger = tmp_path / "640m.onnx"
+    larger.write_bytes(Path(nudenet.__file__).with_name("320n.onnx").read_bytes().replace(b"[320, 320]", b"[640, 640]"))
+    astronaut = photograph("astronaut")[np.newaxis]
+    (small,), (large,) = create(FACE).detect(astronaut), create(FACE, weights=str(larger)).detect(astronaut)
+    assert small != large
+    assert small[0].label == large[0].label == "FACE_FEMALE"
+    for edge in ("left", "top", "width", "height"):
+        assert getattr(large[0], edge) == pytest.approx(getattr(small[0], edge), abs=20)
+
+
+def test_another_network_is_refused() -> None:
+    class Yolo(FullDevice):
+        def run(self, outputs: None, inputs: dict[str, NDArray[np.float32]]) -> Any:
+            return [np.ones((1, 84, 2100), np.float32)]
+
+    judge = create(FACE)
+    vars(judge)["_session"] = Yolo(judge._session, 1)
+    with pytest.raises(JudgeError, match=r"320n.onnx has no network of NudeNet's"):
+        judge.predict(photograph("rocket")[np.newaxis])
+
+
 def test_a_photograph_without_the_concept_scores_nothing() -> None:
     (prediction,) = create(FACE).predict(photograph("rocket")[np.newaxis])
     assert (prediction.present, prediction.score) == (False, 0.0)
@@ -140,6 +163,9 @@ class FullDevice:
 
     def __init__(self, session: Any, most: int) -> None:
         self.session, self.most = session, most
+
+    def get_modelmeta(self) -> Any:
+        return self.session.get_modelmeta()
 
     def get_inputs(self) -> Any:
         return self.session.get_inputs()
