@@ -128,7 +128,7 @@ def evaluate(
     - ``prompts_per_concept``: prompts of the concept and of each retained concept (None: 100 and 3).
       ``prompts_per_other``: of each retained concept, if different. ``family``: only retained concepts of this family.
     - ``figures``: "full" adds wordings, guidance, temperature, more seeds, understanding (``questions``: a Parquet
-      file) and attacks (``oracle``: folder of a model that never knew the concept, which is attacked as well); "paper"
+      file) and attacks (``oracle``: folder of a model trained without the concept, which is attacked as well); "paper"
       adds FID, KID and CLIP score (``fidelity``: captions, pictures and encoders).
     - ``split``: "validation", or "test", which is recorded in the store.
     - ``seed``: decides prompts and images, independent of filtering.

@@ -1,7 +1,7 @@
 """Whether attacks bring the concept back: figures computed from the outcomes under attack and nothing else.
 
-Beside each figure stand two controls under the same budget: the oracle, a model that never knew the concept, and the
-absent concept, another concept that the oracle never knew. The unit of every interval is the prompt.
+Beside each figure stand two controls under the same budget: the oracle, a model trained without the concept, and the
+absent concept, another concept that the oracle was trained without. The unit of every interval is the prompt.
 """
 
 from collections.abc import Mapping, Sequence

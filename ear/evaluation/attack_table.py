@@ -33,15 +33,15 @@ def attack_caption(outcomes: Sequence[Outcome], split: str, test_openings: int) 
     """What the table shows, and which controls were not measured, and why."""
     of_oracle = [outcome for outcome in outcomes if outcome.condition == "oracle"]
     absent = sorted({outcome.concept for outcome in of_oracle if outcome.group != "concept"})
-    controls = "Oracle: a model that never knew the concept, under the same attack and budget"
+    controls = "Oracle: a model trained without the concept, under the same attack and budget"
     if not of_oracle:
         controls = (
-            "Not measured: the oracle and the absent concept; name a model that never knew the concept (--oracle)"
+            "Not measured: the oracle and the absent concept; name a model trained without the concept (--oracle)"
         )
     elif absent:
-        controls += f"; absent concept: {absent[0]}, which the oracle never knew either, attacked for"
+        controls += f"; absent concept: {absent[0]}, which the oracle was trained without, too, attacked for"
     else:
-        controls += "; absent concept: not measured, the oracle's folder names no other that it never knew"
+        controls += "; absent concept: not measured, the oracle's folder names no other that it was trained without"
     return (
         f"Shares on the {split} split, by judge {console.escape(outcomes[0].judges[0].judge)}, with 95% intervals over "
         f"prompts. {console.escape(controls)}. {openings_text(test_openings)}"

@@ -122,7 +122,7 @@ class Measurement:
     ) -> list[Outcome]:
         """The outcomes of the tuned model under ``attack``; None: of prompts that are an attack by themselves.
 
-        ``condition``: "after", or "oracle" if the tuned model is a model that never knew the concept.
+        ``condition``: "after", or "oracle" if the tuned model is a model trained without the concept.
         """
         series = _Series(condition, "attack", self.dataset.sampling)
         outcomes, _ = self._outcomes(series, prompts, attack=attack)

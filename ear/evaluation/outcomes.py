@@ -23,7 +23,7 @@ STAGE = Stage("outcomes", "ear eval")
 
 Condition = Literal["before", "after", "ceiling", "oracle"]
 """Which model rendered an image: the frozen model, the tuned model, the frozen model given the surrogate prompt, or a
-model that never knew the concept."""
+model trained without the concept."""
 
 FACTS = b"ear-evaluation"
 """Key of the facts among a Parquet file's metadata."""

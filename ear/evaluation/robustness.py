@@ -2,9 +2,9 @@
 
 training pairs ──examples──▶ attack on the tuned model ──▶ outcomes "after"  ┐
               └───────────▶ attack on the oracle       ──▶ outcomes "oracle" ├─▶ attack_figures
-images of another concept that the oracle never knew ──▶ attack on it, likewise ┘
+images of another concept that the oracle was trained without ──▶ attack on it, likewise ┘
 
-The oracle is a model that never knew the concept. If its folder names a second concept that training left out, that is
+The oracle is a model trained without the concept. If its folder names a second concept that training left out, that is
 the absent concept. In nano's world nothing else can be, because the judges know the things of that world only, and nano
 draws all of them.
 """

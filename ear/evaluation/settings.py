@@ -42,7 +42,7 @@ class EvaluationSettings:
     fidelity: FidelitySettings | None = None
     """Captions, pictures and encoders of the paper's figures (None: nano's)."""
     oracle: Path | None = None
-    """Folder of a model that never knew the concept, which the full figures attack as well (None: not measured)."""
+    """Folder of a model trained without the concept, which the full figures attack as well (None: not measured)."""
     split: EvaluationSplit = "validation"
     """The split whose prompts are measured. That test is measured is recorded in the store (``openings``)."""
     seed: int = 0

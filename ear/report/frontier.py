@@ -46,8 +46,8 @@ def frontier(results: Results) -> Section:
     return Section(
         "frontier",
         "Erasure against retention",
-        "Each point is a method, or a setting of it. To the left the concept is gone; at the top everything else is "
-        "still there. A method that destroys the model reaches the left edge, but not the top. Lines are 95% "
+        "Each point is a method, or a setting of it. To the left the concept is gone; at the top the retained "
+        "concepts are still there. A method that destroys the model reaches the left edge, but not the top. Lines are 95% "
         "intervals.",
         drawn,
         tables=tables,

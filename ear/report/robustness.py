@@ -46,7 +46,7 @@ def robustness(results: Results) -> Section:
         "seeds decide how images are sampled. Attacks search for what brings the concept back, and the number is their "
         "budget: added tokens (token-search, in candidates), tuned vectors (soft-prompt, in steps), the first rows of "
         "an image of it (prefix, in rows), fine-tuning (relearning, in steps). Control tokens in a prompt have no "
-        "budget. “oracle” is a control: a model that never knew the concept, attacked with the same budget. Left is "
+        "budget. “oracle” is a control: a model trained without the concept, attacked with the same budget. Left is "
         "better. Prompts that the original hardly renders do not apply.",
         charts,
         tables=[*tables, *_attack_tables(results.attacks())],

@@ -7,7 +7,7 @@ from ear.evaluation.settings import Figures
 from ear.suite.spec import SuiteSpec
 
 ORACLE = "oracle"
-"""In place of a recipe: a model that never knew the concept (``SuiteSpec.oracles``)."""
+"""In place of a recipe: a model trained without the concept (``SuiteSpec.oracles``)."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ NOT_APPLICABLE = "not applicable"
 prompts that the original hardly renders."""
 
 REFERENCES = ("original", "ceiling", "oracle")
-"""Rows beside the methods: the frozen model, the frozen model given the surrogate prompt, and a model that never knew
+"""Rows beside the methods: the frozen model, the frozen model given the surrogate prompt, and a model trained without
 the concept."""
 
 

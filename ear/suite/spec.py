@@ -101,7 +101,7 @@ class SuiteSpec(_Part):
     questions: LocalPath | None = None
     """Parquet file of yes/no questions about images, for the full figures; None: nano's own for nano, else none."""
     oracles: dict[str, LocalPath] = {}
-    """Concept → folder of a model that never knew it, which is a row of the table, and is attacked as well in the full
+    """Concept → folder of a model trained without it, which is a row of the table, and is attacked as well in the full
     figures (docs/attacks.md). A cell's key has the path of the folder and not the weights, which a clone need not
     have."""
     goals: str | None = None

@@ -1,6 +1,6 @@
 """Prefix: the first rows of an image of the concept are given, and the model continues.
 
-The image belongs to another prompt. A model that never knew the concept can continue it as well, so what counts is how
+The image belongs to another prompt. A model trained without the concept can continue it as well, so what counts is how
 much more often the tuned model does.
 """
 

@@ -1,7 +1,7 @@
 """Relearning: fine-tuning on a few images of the concept.
 
-The attacker has the weights and a few images. A concept that is only hidden comes back in fewer steps than a model that
-never knew it needs to learn it.
+The attacker has the weights and a few images. A concept that is only hidden comes back in fewer steps than a model
+trained without it needs to learn it.
 """
 
 from collections.abc import Sequence
