@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import imagehash
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 
 from ear.cli import app
 from ear.evaluation.control_tokens import STARTOFTEXT
-from ear.memorisation import ImageGroup, analyse, folder_groups, write_sheet
+from ear.memorisation import ImageGroup, analyse, folder_groups, near_duplicates, write_sheet
 from ear.memorisation.analysis import Analysis, Findings
 from ear.memorisation.images import without_token
 from ear.memorisation.near_duplicates import clusters_by_features, clusters_by_hash, perceptual_hash
@@ -91,6 +92,28 @@ def test_clusters_are_linked_by_pairs_of_different_prompts() -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     twice = np.concatenate([vectors, vectors])
     assert len(clusters_by_features(twice, [str(number) for number in range(100)], 1.0)) == 50
+
+
+def test_clusters_reach_over_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = np.random.default_rng(0).integers(0, 2, (60, 64)).astype(np.bool_)
+    hashes[[3, 21, 40], :] = hashes[[55, 10, 3], :]
+    prompts = [f"prompt {number % 50}" for number in range(60)]
+    whole = clusters_by_hash(hashes, prompts, 20)
+    monkeypatch.setattr(near_duplicates, "_ROWS", 7)
+    assert clusters_by_hash(hashes, prompts, 20) == whole and len(whole) > 1
+
+
+def test_the_memory_of_clusters_grows_with_the_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near_duplicates, "_ROWS", 50)
+
+    def peak(n: int) -> int:
+        tracemalloc.start()
+        assert len(clusters_by_hash(np.ones((n, 64), dtype=np.bool_), [str(number) for number in range(n)], 0)) == 1
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    assert peak(1600) < 3 * peak(800)
 
 
 def test_a_prompt_is_the_same_with_and_without_the_token() -> None:
