@@ -20,6 +20,7 @@ from ear.memorisation import ImageGroup, analyse, folder_groups, near_duplicates
 from ear.memorisation.analysis import Analysis, Findings
 from ear.memorisation.images import without_token
 from ear.memorisation.near_duplicates import clusters_by_features, clusters_by_hash, perceptual_hash
+from ear.memorisation.report import files_in
 from ear.prompt_images import SCHEMA
 from ecgvf.core.contact_sheet import GAP, HEADER, SIDE, TEXT_WIDTH
 from ecgvf.core.errors import SettingsError
@@ -204,7 +205,7 @@ def test_an_adapters_images_before_and_after_with_and_without_the_token_are_rend
     ]
     assert all(each["in_clusters"]["n"] == 3 for each in result["findings"])
     sheet = Path(result["sheet"])
-    assert sheet.name == "memorisation.png" and sheet.with_suffix(".json").is_file()
+    assert sheet.name.startswith("memorisation-") and sheet.with_suffix(".json").is_file()
     assert sheet.parent.parent == store.folder("church", "ear") and not list(adapter.parent.glob("memor*"))
     monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("rendered again"))
     assert json.loads(run(*words)) == result
@@ -227,6 +228,18 @@ def test_images_of_a_file_of_prompts_are_blurred_unless_told_otherwise(
     for further in (words, [*words, "--clear"], words[:2]):
         run(*further)
     assert drawn == [True, False, False]
+
+
+def test_other_bounds_and_other_prompts_do_not_replace_a_result(
+    folder: Path, store: Store, tiny: JanusModel, tmp_path: Path
+) -> None:
+    sheets = [json.loads(run(str(folder), *bounds, "--json"))["sheet"] for bounds in ((), ("--distance", "0"), ())]
+    adapter, prompts = save_adapter(tiny, tmp_path / "run" / "adapter.safetensors"), tmp_path / "prompts.txt"
+    for text in ("a church\na cat\n", "a church\na dog\n"):
+        prompts.write_text(text)
+        sheets.append(json.loads(run("--adapter", str(adapter), "--prompts", str(prompts), "--json"))["sheet"])
+    assert sheets[0] == sheets[2] and len(set(sheets)) == 4
+    assert len(files_in(folder)) == 2 and files_in(folder)[0] == folder / "memorisation.json"
 
 
 def test_an_oracles_folder_is_left_as_it_is(store: Store, tiny_path: Path, tmp_path: Path) -> None:
