@@ -367,7 +367,7 @@ def test_written_pairs_are_rendered_and_judged_as_the_user_chose(
         return AgreeingJudge()
 
     monkeypatch.setattr(filter_stage, "create_judge", create_judge)
-    model = load(ablation.model.path, device="cpu", dtype="bfloat16")
+    model = load(str(ablation.model.path), device="cpu", dtype="bfloat16")
     chosen = replace(ablation, model=model, settings=replace(SMALL, weights="other.safetensors"))
     one = replace(chosen, base=replace(BASE, pairs=1)).data.load("single")
     images = ConceptRun(Store(ablation.store.root / "ablation" / "single"), ablation.dataset.concept).current(IMAGES)
