@@ -50,15 +50,16 @@ def push(evaluation: Evaluation, repo: str, *, public: bool = False) -> str:
     with tempfile.TemporaryDirectory() as folder:
         content: dict[str, Path | bytes] = {name: _redacted(each, Path(folder)) for name, each in files.items()}
         content[SHEET] = evaluation.save_contact_sheet(Path(folder) / SHEET)
-        run = TrainingRun(file.parent)
+        run, facts = TrainingRun(file.parent), adapter_facts(file)
         trained_with = run.facts["versions"] if run.finished and run.adapter == file else None
-        content[CARD] = card(evaluation, adapter_facts(file), repo, [*files], trained_with).encode()
+        content[CARD] = card(evaluation, facts, repo, [*files], trained_with).encode()
         api = HfApi()
         with hub_errors(repo, repo_type="adapter"):
             api.create_repo(repo, private=not public, exist_ok=True)
             # An adapter that was published before may be another kind of file, which would be found first.
             replaced = {*FILES, lora.CONFIG} & set(api.list_repo_files(repo)) - content.keys()
-            message = f"{evaluation.concept} erased from {Path(evaluation.model).name} by {evaluation.recipe}"
+            erased = " and ".join(_erased(facts))
+            message = f"{erased} erased from {Path(evaluation.model).name} by {evaluation.recipe}"
             return commit(repo, content, sorted(replaced), message, repo_type=None)
 
 
@@ -97,6 +98,11 @@ def _redacted(file: Path, folder: Path) -> Path:
     return folder / file.name
 
 
+def _erased(facts: Mapping[str, Any]) -> list[str]:
+    """The concepts that an adapter with these facts erases."""
+    return str(facts["concept"]).split("+")
+
+
 def is_local(model: str) -> bool:
     """Whether ``model`` is a folder, which has to be named when an adapter of it is used."""
     return model not in MODELS and not re.fullmatch(REPO, model)
@@ -116,7 +122,7 @@ def card(
     evaluation = replace(evaluation, judge=redact(evaluation.judge))
     if evaluation.fidelity is not None:
         evaluation = replace(evaluation, fidelity=replace(evaluation.fidelity, clip=redact(evaluation.fidelity.clip)))
-    concept, model = markdown.escape(evaluation.concept), markdown.escape(Path(evaluation.model).name)
+    erased, model = _erased(facts), markdown.escape(Path(evaluation.model).name)
     nano = evaluation.model == NANO
     header: dict[str, Any] = {
         "library_name": "peft" if lora.CONFIG in files else "ear",
@@ -135,7 +141,9 @@ def card(
     page = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
     return page.from_string(_CARD).render(
         header=yaml.safe_dump(header, sort_keys=False).rstrip(),
-        concept=concept,
+        concepts=markdown.escape(" and ".join(erased)),
+        surrogates="a surrogate" if len(erased) == 1 else "surrogates",
+        measured="On" if erased == [evaluation.concept] else f"Measured on {markdown.escape(evaluation.concept)}, on",
         model=model,
         what=what,
         options=" --model FOLDER" if is_local(evaluation.model) else "",
@@ -155,10 +163,10 @@ _CARD = """---
 {{ header }}
 ---
 
-# {{ concept }} erased from {{ model }}
+# {{ concepts }} erased from {{ model }}
 
-This repository holds {{ what }}. With it, {{ model }} turns {{ concept }} into a surrogate in its images. Made with
-`ear`, after [*EAR: Erasing Concepts from Unified Autoregressive Models*]({{ paper }}).
+This repository holds {{ what }}. With it, {{ model }} turns {{ concepts }} into {{ surrogates }} in its images. Made
+with `ear`, after [*EAR: Erasing Concepts from Unified Autoregressive Models*]({{ paper }}).
 
 ![Prompts as rows: before erasing, after it, and the original model asked for the surrogate]({{ sheet }})
 
@@ -168,8 +176,8 @@ ear generate --adapter hub:{{ repo }}{{ options }} --prompt "…"
 
 ## Figures
 
-On the {{ split }} split, judged by `{{ judge }}`: shares with 95% intervals over prompts. *Ceiling* is the original
-model asked for the surrogate. {{ openings }}
+{{ measured }} the {{ split }} split, judged by `{{ judge }}`: shares with 95% intervals over prompts. *Ceiling* is the
+original model asked for the surrogate. {{ openings }}
 
 {{ figures }}
 

@@ -87,7 +87,9 @@ class Ablation:
     @property
     def data(self) -> VariantData:
         """The training pairs of the variants: as many as the base recipe takes."""
-        return VariantData(self.dataset, self.store, min(self.base.pairs, len(self.dataset.train)))
+        pairs = min(self.base.pairs, len(self.dataset.train))
+        device, dtype = str(self.model.device), self.model.dtype_name
+        return VariantData(self.dataset, self.store, pairs, device, dtype, self._filter_weights)
 
     def recipe(self, variant: Variant) -> Recipe:
         """The base recipe with what the variant changes."""
@@ -140,8 +142,12 @@ class Ablation:
         return [{**self._facts, **row} for row in read_json(file)["rows"]]
 
     def _erase(self, dataset: Dataset, recipe: Recipe, seeds: Sequence[int]) -> list[TrainingRun]:
-        weights = self.settings.weights if self.settings.judge is None else None  # else those of another judge
-        return erase(self.store, [dataset], self.model, recipe, seeds, weights=weights)
+        return erase(self.store, [dataset], self.model, recipe, seeds, weights=self._filter_weights)
+
+    @property
+    def _filter_weights(self) -> str | None:
+        """Weights of the judge that filtered; None: its own."""
+        return self.settings.weights if self.settings.judge is None else None  # else those of another judge
 
     @property
     def _facts(self) -> JSON:

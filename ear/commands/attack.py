@@ -1,6 +1,6 @@
 """``ear attack``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,6 +22,7 @@ from ecgvf.commands.grouping import grouped, to_argv
 from ecgvf.commands.options import JsonOption
 from ecgvf.core import console
 from ecgvf.core.errors import SettingsError
+from ecgvf.core.files import content_hash
 from ecgvf.core.pytorch import import_pytorch
 
 if TYPE_CHECKING:
@@ -86,11 +87,14 @@ class AttackArguments:
             oracle=self.oracle,
         )
 
-    def name(self, settings: "AttackSettings") -> str:
-        """The attack's part of a file name: "prefix-8", or the stem of the file of prompts."""
-        if self.prompts is not None:
-            return self.prompts.stem
-        return "-".join(f"{kind}-{budget}" for kind, budget in settings.budgets.items())
+    def name(self, settings: "AttackSettings", prompt_table: "PromptTable | None") -> str:
+        """The attack's part of a file name: "prefix-8", or the stem of the file of prompts; with a hash of that file
+        and of the other options that are not at their defaults, since each measurement has its own file."""
+        attacked = [f"{kind}-{budget}" for kind, budget in settings.budgets.items()]
+        options = to_argv(replace(self, kind=None, budget=None, prompts=None))
+        if self.prompts is not None and prompt_table is not None:
+            attacked, options = [self.prompts.stem], [prompt_table.sha256, *options]
+        return "-".join([*attacked, *([content_hash({"options": options}, 8)] if options else [])])
 
     def prompt_table(self) -> "PromptTable | None":
         """The file of prompts. Raises ``DatasetError``."""
@@ -125,7 +129,7 @@ def attack(
     check_settings(load_without_weights(source.model or dataset.model), dataset, settings, prompt_table)
     found = attack_adapters(store, load_model(source, dataset), dataset, files, settings, prompt_table)
     results = results_folder(store, dataset.concept.name, files)
-    page = sheet if sheet is not None else results / f"attack-{attacking.name(settings)}.png"
+    page = sheet if sheet is not None else results / f"attack-{attacking.name(settings, prompt_table)}.png"
     paths = {"sheet": str(found.save_contact_sheet(page))}
     if outcomes is not None:
         paths["outcomes"] = str(found.save(outcomes))

@@ -87,7 +87,7 @@ def memorisation(
 ) -> None:
     """Find near-duplicate images of different prompts, with and without <|startoftext|>, before and after erasing."""
     import_pytorch()
-    from ear.memorisation import analyse, check_bounds, table, write_sheet
+    from ear.memorisation import analyse, check_bounds, file_name, table, write_sheet
     from ear.retained_concepts import in_nano_world
     from ecgvf.core.errors import SettingsError
     from ecgvf.core.files import pretty_json, write_atomic
@@ -102,15 +102,20 @@ def memorisation(
     if rendering.column and rendering.prompts is None:
         raise SettingsError(f"--column {rendering.column[0]} is of a file of prompts: name it with --prompts")
     check_bounds(bounds.distance, bounds.similarity)
+    options = [*map(str, (folders or [])[1:]), *to_argv(rendering, bounds)]
     if folders:
-        command, images = ["ear", "memorisation", *map(str, folders), *to_argv(source)], _of_folders(folders)
+        command = ["ear", "memorisation", *map(str, folders), *to_argv(source)]
+        images = _of_folders(folders, file_name(options))
         encoder, name = _encoder(images.on_nano, bounds.clip, source.device)
     else:
         store, dataset = open_dataset(source)
         asked, files = _prompts(dataset, rendering), adapter_files(store, dataset, adapter)
         command = command_on("memorisation", source, dataset, adapter, files)
         encoder, name = _encoder(in_nano_world(dataset), bounds.clip, source.device)  # before anything is rendered
-        images = _of_adapter(source, store, dataset, files, asked, rendering.prompts)
+        texts = [[prompt.id, prompt.prompt, prompt.seed] for prompt in asked]  # a file may have others by then
+        images = _of_adapter(
+            source, store, dataset, files, asked, rendering.prompts, file_name([options, texts] if options else [])
+        )
     analysis = analyse(images.groups, encoder, name, distance=bounds.distance, similarity=bounds.similarity)
     title = f"Near duplicates of different prompts{' (nano)' if images.on_nano else ''}"
     blurred = images.unsafe and not page.clear
@@ -143,11 +148,11 @@ class _Images:
     say."""
 
 
-def _of_folders(folders: list[Path]) -> _Images:
-    """The images of folders. Raises ``SettingsError`` if some are nano's and some are not."""
+def _of_folders(folders: list[Path], sheet: str) -> _Images:
+    """The images of folders; ``sheet`` is the name of their contact sheet. Raises ``SettingsError`` if some are nano's
+    and some are not."""
     from ear.memorisation import folder_groups
     from ear.memorisation.images import folder_model
-    from ear.memorisation.report import FILE
     from ecgvf.core.errors import SettingsError
     from ecgvf.world.domain import NANO
 
@@ -159,7 +164,7 @@ def _of_folders(folders: list[Path]) -> _Images:
     # A folder does not say what its prompts are about.
     facts: JSON = dict.fromkeys(("concept", "model", "dataset", "adapter", "recipe", "split", "prompts"))
     facts["model"] = models.pop() if len(models) == 1 else None
-    return _Images(groups, folders[0] / FILE, unsafe=True, on_nano=on_nano.pop(), facts=facts)
+    return _Images(groups, folders[0] / sheet, unsafe=True, on_nano=on_nano.pop(), facts=facts)
 
 
 def _of_adapter(
@@ -169,18 +174,18 @@ def _of_adapter(
     files: Sequence[Path],
     asked: "Sequence[EvaluationPrompt]",
     prompts: Path | None,
+    sheet: str,
 ) -> _Images:
     """The images of the prompts ``asked``, of the file ``prompts`` if it is not None, rendered before and after
-    erasing."""
+    erasing; ``sheet`` is the name of their contact sheet."""
     from ear.memorisation import adapter_groups
-    from ear.memorisation.report import FILE
     from ear.method.open_adapter import files_hash, open_adapter
     from ear.retained_concepts import in_nano_world
 
     model = load_model(source, dataset)
     tuned = open_adapter(model, files)
     groups = adapter_groups(store, model, dataset, tuned, files_hash(files), asked)
-    sheet = results_folder(store, dataset.concept.name, files) / FILE
+    folder = results_folder(store, dataset.concept.name, files)
     facts = {
         "concept": dataset.concept.name,
         "model": model.name,
@@ -191,7 +196,7 @@ def _of_adapter(
         "prompts": None if prompts is None else str(prompts),
     }
     unsafe = dataset.concept.unsafe or prompts is not None  # a file may ask for anything
-    return _Images(groups, sheet, unsafe, in_nano_world(dataset), facts)
+    return _Images(groups, folder / sheet, unsafe, in_nano_world(dataset), facts)
 
 
 def _prompts(dataset: "Dataset", given: PromptArguments) -> "list[EvaluationPrompt]":

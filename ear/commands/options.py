@@ -39,7 +39,11 @@ def _local(option: str, folder: str) -> Path:
 
     if "://" in folder:
         raise SettingsError(f"{option} {folder}: it must be a local folder")
-    return Path(folder)
+    path = Path(folder)
+    existing = next(each for each in (path, *path.parents) if each.exists())
+    if not existing.is_dir():  # before anything is trained
+        raise SettingsError(f"{option} {folder}: {existing} is a file, not a folder")
+    return path
 
 
 def png_file(file: str) -> Path:

@@ -8,13 +8,14 @@ prompts ──images──▶ groups ──near_duplicates──▶ clusters ─
 
 from ear.memorisation.analysis import analyse, check_bounds
 from ear.memorisation.images import ImageGroup, adapter_groups, folder_groups
-from ear.memorisation.report import table, write_sheet
+from ear.memorisation.report import file_name, table, write_sheet
 
 __all__ = [
     "ImageGroup",
     "adapter_groups",
     "analyse",
     "check_bounds",
+    "file_name",
     "folder_groups",
     "table",
     "write_sheet",

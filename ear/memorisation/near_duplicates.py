@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 BITS = 64
 _SIDE, _LOW = 32, 8
-_ROWS = 1_024
+_ROWS = 128
 """Images to compare with all others at a time."""
 
 
@@ -54,12 +54,16 @@ def clusters(near: Iterable[NDArray[np.bool_]], prompts: Sequence[str]) -> list[
     """
     n = len(prompts)
     _, prompt_of = np.unique(np.asarray(prompts, dtype=np.str_), return_inverse=True)
-    links = [np.argwhere(rows) + np.array([start.start, 0]) for start, rows in zip(_slices(n), near, strict=True)]
-    pairs = np.concatenate(links) if links else np.zeros((0, 2), dtype=np.int64)
-    pairs = pairs[prompt_of[pairs[:, 0]] != prompt_of[pairs[:, 1]]]
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    labels = connected_components(graph, directed=False)[1]
-    members = [np.flatnonzero(labels == label).tolist() for label in np.unique(labels[np.unique(pairs)])]
+    labels, linked = np.arange(n), np.zeros(n, dtype=np.bool_)
+    for rows, found in zip(_slices(n), near, strict=True):
+        pairs = found & (prompt_of[rows, None] != prompt_of)
+        linked[rows] |= pairs.any(axis=1)
+        linked |= pairs.any(axis=0)
+        # Pairs of a single slice are kept, and of these only what joins clusters: all pairs may be too many.
+        first, second = np.nonzero(pairs & (labels[rows, None] != labels))
+        graph = coo_array((np.ones(len(first)), (labels[rows][first], labels[second])), shape=(n, n))
+        labels = connected_components(graph, directed=False)[1][labels]
+    members = [np.flatnonzero(labels == label).tolist() for label in np.unique(labels[linked])]
     return sorted(members, key=lambda cluster: (-len(cluster), cluster))
 
 

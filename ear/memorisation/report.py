@@ -1,5 +1,6 @@
 """The findings for people: a table, and a contact sheet of the largest clusters."""
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +14,26 @@ from ear.evaluation.control_tokens import STARTOFTEXT
 from ear.memorisation.analysis import Analysis, Findings
 from ear.memorisation.images import ImageGroup
 from ecgvf.core import console, contact_sheet
-from ecgvf.core.files import write_atomic
+from ecgvf.core.files import content_hash, write_atomic
 
 FILE = "memorisation.png"
+_RESULT = re.compile(r"memorisation(-[0-9a-f]{8})?\.json")
 CLUSTERS, IMAGES = 3, 6
 """Clusters to show of each finding, the largest, and images to show of each cluster."""
 NAME = 18
 """Letters of a group's name that fit beside the images."""
+
+
+def file_name(options: Sequence[object]) -> str:
+    """The contact sheet's name: ``FILE``, with a hash of ``options`` if there are any, since each measurement has its
+    own file."""
+    return f"memorisation-{content_hash({'options': list(options)}, 8)}.png" if options else FILE
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The results beside the contact sheets in ``folder``, that of the defaults first."""
+    found = [file for file in folder.glob("memorisation*.json") if _RESULT.fullmatch(file.name)]
+    return sorted(found, key=lambda file: (len(file.name), file.name))
 
 
 def table(analysis: Analysis, *, title: str) -> Table:

@@ -144,6 +144,8 @@ def load(model: JanusModel, file: Path) -> Adapter:
     check_model(facts, model, file)
     if file.name == lora.LORA_FILE:
         return Adapter(_low_rank(model, weights, file), facts)
+    if any(name.endswith(".lora_A") for name in weights):
+        raise AdapterError(f"{file} is of a LoRA adapter, a folder in PEFT's format: keep its name {lora.LORA_FILE}")
     return Adapter(_modules(model, weights, file), facts)
 
 

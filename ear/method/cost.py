@@ -30,7 +30,7 @@ class TrainingCost:
     steps: int
     """Steps of Adam, at most: a window whose loss is at most τ takes none."""
     rollouts: int
-    """Images that are rendered while training."""
+    """Images that are rendered while training, at most: fewer if ``max_steps`` ends it."""
     rehearsed: int
     """Images that are rendered before it, once for all trainings on a dataset."""
     work: Mapping[str, tuple[Kernel, ...]]
@@ -79,7 +79,9 @@ def training_cost(
         "steps": _steps(model, resolved, pairs, prompt_length),
         # Their pixels are never decoded.
         "rollouts": tuple(
-            kernel for kernel in _rendering(model, rollouts, recipe.rollouts, prompt_length) if kernel.name != "pixels"
+            kernel
+            for kernel in _rendering(model, _least_rollouts(pairs, resolved), recipe.rollouts, prompt_length)
+            if kernel.name != "pixels"
         ),
         REHEARSAL_SET: (
             *_rendering(model, rendered, min(SHARD, model.default_batch_size()), prompt_length),
@@ -88,6 +90,16 @@ def training_cost(
     }
     memory = _memory(model, resolved, pairs, prompt_length)
     return TrainingCost(most_steps(pairs, resolved), rollouts, rendered, work, memory)
+
+
+def _least_rollouts(pairs: int, resolved: ResolvedRecipe) -> int:
+    """Rollouts of the rounds that a training's steps need if every window takes a step."""
+    recipe = resolved.recipe
+    if recipe.trajectory != "rollout":
+        return 0
+    batches = math.ceil(recipe.rollouts / recipe.images_per_step)
+    rounds = math.ceil(most_steps(pairs, resolved) / (batches * windows_per_image(resolved) * recipe.rollout_epochs))
+    return min(rounds * recipe.rollouts, count_images(pairs, resolved))
 
 
 def _memory(model: JanusModel, resolved: ResolvedRecipe, pairs: int, prompt_length: int) -> dict[str, int]:

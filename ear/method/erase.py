@@ -39,6 +39,7 @@ from ecgvf.core.store import Store
 from ecgvf.janus import JanusModel, num_threads
 from ecgvf.judges import Judge
 from ecgvf.pairs import captions
+from ecgvf.world.domain import is_nano_judge
 
 Callback = Callable[[TrainingRun, TrainingState], object]
 """Called after each window of a training; of several processes, in the main process only, which writes and reports."""
@@ -125,8 +126,8 @@ def erase(
     if resolved.recipe.retention and not in_nano_world(dataset):
         # The captions that ship decide what is rehearsed, also which prompts of a retain split are.
         settings |= {"captions": captions.settings()}
-        if judge is not None:
-            settings |= {"words_judge": judge.weights_hash}
+    if judge is not None and not all(map(is_nano_judge, dataset.judge.split("+"))):  # whose weights are built in
+        settings |= {"words_judge": judge.weights_hash}
     erasure = _Erasure(store, dataset, model, resolved, pairs, settings, callbacks, group, judge)
     runs = []
     with device_errors(model.device, "train", _less_memory(recipe)):

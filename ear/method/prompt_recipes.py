@@ -16,7 +16,7 @@ from typing import Any
 from ear.method.facts import ADAPTER_FACTS, adapter_settings, saved_facts
 from ear.method.recipes import NEGATIVE_PROMPT, PROMPT_REWRITE, PromptRecipe
 from ear.method.runs import PROMPT_RECIPE, TrainingRun, open_run
-from ecgvf.core.concepts import Concept, inflected, names_any
+from ecgvf.core.concepts import Concept, folded, inflected, names_any
 from ecgvf.core.dataset import Dataset
 from ecgvf.core.errors import AdapterError, RecipeError
 from ecgvf.core.files import pretty_json, write_atomic
@@ -57,9 +57,10 @@ def rewrite(prompt: str, *, terms: tuple[str, ...], surrogate: str) -> str:
     """Replace each of ``terms`` in ``prompt``, as ``Concept.term_in`` finds it, by ``surrogate``; the longest first."""
     if not names_any(terms, prompt):
         return prompt
-    longest = sorted(terms, key=len, reverse=True)
-    pattern, text = "|".join(map(inflected, longest)), unicodedata.normalize("NFKC", prompt)
-    return re.sub(pattern, lambda _: surrogate, text, flags=re.IGNORECASE)
+    longest, text = sorted(terms, key=len, reverse=True), unicodedata.normalize("NFKC", prompt)
+    # Ignoring case does not make "Straße" match STRASSE: only folding does.
+    forms = [form for term in longest for form in (unicodedata.normalize("NFKC", term), folded(term))]
+    return re.sub("|".join(map(inflected, forms)), lambda _: surrogate, text, flags=re.IGNORECASE)
 
 
 def check_single(recipe: PromptRecipe, concept: Concept) -> None:

@@ -8,7 +8,7 @@ from ear.evaluation import Evaluation
 from ear.evaluation.fidelity.measure import Fidelity
 from ear.evaluation.open_split import openings_text
 from ear.evaluation.outcomes import read_facts, selected
-from ear.memorisation.report import FILE
+from ear.memorisation.report import files_in
 from ear.method.runs import adapter_name
 from ear.report.results import CellOutcomes, ImageKey, Results, image_key, stored_images
 from ear.suite.rows import drop_repeated_ceiling, table_rows
@@ -34,7 +34,6 @@ class EvaluationResults(Results):
         storage, and as ``Store`` does."""
         found, opened = Evaluation.load(file), Store(store)
         require_local(opened.root, "the images of a report")
-        memorisation = file.with_name(FILE).with_suffix(".json")
         return cls(
             title=f"{found.concept}, {found.recipe}",
             source=file,
@@ -52,7 +51,7 @@ class EvaluationResults(Results):
                 openings_text(found.test_openings),
             ],
             versions=read_facts(file).get("versions", {}),
-            attachments=Attachments(memorisation=(memorisation,) if memorisation.is_file() else ()),
+            attachments=Attachments(memorisation=tuple(files_in(file.parent))),
             evaluation=found,
             store=opened,
         )

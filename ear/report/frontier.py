@@ -47,8 +47,8 @@ def frontier(results: Results) -> Section:
         "frontier",
         "Erasure against retention",
         "Each point is a method, or a setting of it. To the left the concept is gone; at the top the retained "
-        "concepts are still there. A method that destroys the model reaches the left edge, but not the top. Lines are 95% "
-        "intervals.",
+        "concepts are still there. A method that destroys the model reaches the left edge, but not the top. Lines are "
+        "95% intervals.",
         drawn,
         tables=tables,
         missing=missing,

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from ecgvf.core.concepts import Concept, parse
 from ecgvf.core.dataset import AcceptedRecord, Dataset
 from ecgvf.core.errors import DatasetError
 from ecgvf.core.openings import openings
@@ -9,7 +10,7 @@ from ecgvf.core.records import Acceptance, PromptPair, Rendering, Role
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.sampling import Sampling
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, VERDICTS, StageSet
-from ecgvf.filter.acceptance import current_acceptance, judge_options
+from ecgvf.filter.acceptance import criteria_of, current_acceptance, judge_options
 
 
 def dataset_acceptance(run: ConceptRun, set_id: str | None = None) -> StageSet:
@@ -46,7 +47,7 @@ def load_dataset(
     rendered, verdicts = acceptance.source(IMAGES).settings, acceptance.source(VERDICTS)
     records = _records(acceptance, unfiltered, images)
     return Dataset(
-        concept=run.concept,
+        concept=dataset_concept(acceptance),
         model=rendered["model"],
         renderer=rendered["renderer"],
         sampling=Sampling(**rendered["sampling"]),
@@ -63,6 +64,21 @@ def load_dataset(
         rejected=tuple(_rejected(acceptance)),
         openings=tuple(openings(run)),
     )
+
+
+def dataset_concept(acceptance: StageSet) -> Concept:
+    """The concept that ``acceptance`` stands for: as it was when the pairs were written, with the labels by which they
+    were judged, so that one fingerprint is one dataset; unsafe also if it was marked so since then."""
+    pairs, now = acceptance.source(PAIRS), acceptance.run.concept
+    recorded = pairs.settings.get("concept")
+    if not isinstance(recorded, dict):
+        return now
+    concept = parse(recorded, f"{pairs.path / 'settings.json'}")
+    criteria = criteria_of(acceptance.source(VERDICTS)).values()
+    labels = {each.label_set: each.accepted for each in criteria if each.label_set in now.judge_labels}
+    # A mark that was added since counts for these pairs, too; one that was removed counts for new pairs only.
+    unsafe = concept.unsafe or now.unsafe
+    return concept.model_copy(update={"judge_labels": concept.judge_labels | labels, "unsafe": unsafe})
 
 
 def _rejected(acceptance: StageSet) -> list[PromptPair]:

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ecgvf.core.concepts import Concept, parse
+from ecgvf.core.concepts import Concept
 from ecgvf.core.files import JSON
 from ecgvf.core.records import Acceptance, PromptPair
 from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import ACCEPTANCE, IMAGES, PAIRS, STAGES, VERDICTS, StageSet
 from ecgvf.filter.acceptance import Verdicts, verdicts_by_record
-from ecgvf.filter.dataset import dataset_acceptance
+from ecgvf.filter.dataset import dataset_acceptance, dataset_concept
 from ecgvf.publish.redaction import public_model, redact
 
 
@@ -20,7 +20,7 @@ class FinishedRun:
     """The sets behind an acceptance set, and their rows without the images."""
 
     concept: Concept
-    """As it was when the pairs were written; unsafe also if it was marked so since then."""
+    """``dataset_concept``."""
     pairs: StageSet
     images: StageSet
     verdicts: StageSet
@@ -105,7 +105,7 @@ def open_finished_run(run: ConceptRun, set_id: str | None = None) -> FinishedRun
     acceptance = dataset_acceptance(run, set_id)
     pairs, verdicts = acceptance.source(PAIRS), acceptance.source(VERDICTS)
     return FinishedRun(
-        concept=_concept(run, pairs),
+        concept=dataset_concept(acceptance),
         pairs=pairs,
         images=acceptance.source(IMAGES),
         verdicts=verdicts,
@@ -114,15 +114,6 @@ def open_finished_run(run: ConceptRun, set_id: str | None = None) -> FinishedRun
         decisions={decision.record_id: decision for decision in acceptance.records(Acceptance)},
         verdicts_by_record=verdicts_by_record(verdicts),
     )
-
-
-def _concept(run: ConceptRun, pairs: StageSet) -> Concept:
-    recorded = pairs.settings.get("concept")
-    if not isinstance(recorded, dict):
-        return run.concept
-    concept = parse(recorded, f"{pairs.path / 'settings.json'}")
-    # A mark that was added since counts for these pairs, too; one that was removed counts for new pairs only.
-    return concept.model_copy(update={"unsafe": concept.unsafe or run.concept.unsafe})
 
 
 def _templates(records: Sequence[PromptPair]) -> dict[str, str | list[str]]:

@@ -67,7 +67,10 @@ def test_what_is_published_is_found_by_its_name(
     fields = yaml.safe_load(header)
     assert fields["library_name"] == ("peft" if recipe.adapter == "lora" else "ear") and fields["license"] == "other"
     assert "church erased from" in page and "shows its surrogate" in page and f"hub:{REPO}" in page
-    assert "turns church into a surrogate in its images" in page and "Openings of the test split so far: 0." in page
+    assert (
+        "turns church into a surrogate in its images" in " ".join(page.split())
+        and "Openings of the test split so far: 0." in page
+    )
     assert str(evaluation.erasure.after.n) in page and dataset.fingerprint in page
     assert '"versions": {\n    "torch": "2.6.1"\n  }' in page
     head = repo.at("main")
@@ -228,5 +231,12 @@ def test_bad_input_is_one_line(
 
 def test_names_that_others_chose_are_text_in_the_card() -> None:
     hostile = replace(evaluation(erased(2)), concept="a\n# b <c> ~~d~~", judge="e`<b>\nf_g")
-    page = card(hostile, {"recipe": {}}, REPO, [ADAPTER_FILE], None)
+    page = card(hostile, {"concept": hostile.concept, "recipe": {}}, REPO, [ADAPTER_FILE], None)
     assert "# a \\# b &lt;c&gt; \\~\\~d\\~\\~ erased from" in page and "judged by `e <b> f_g`" in page
+
+
+def test_the_card_names_every_concept_that_the_adapter_erases() -> None:
+    facts = {"concept": "church+castle", "recipe": {}}
+    page = " ".join(card(evaluation(erased(2)), facts, REPO, [ADAPTER_FILE], None).split())
+    assert "# church and castle erased from" in page and "turns church and castle into surrogates" in page
+    assert "Measured on church, on the" in page

@@ -31,7 +31,7 @@ from ecgvf.core.run import ConceptRun
 from ecgvf.core.stage_set import IMAGES
 from ecgvf.core.store import Store
 from ecgvf.filter import stage as filter_stage
-from ecgvf.janus import JanusModel, Sampling
+from ecgvf.janus import JanusModel, Sampling, load
 from ecgvf.judges import JudgeOptions
 from tests.ear.conftest import AgreeingJudge, BrightnessJudge
 
@@ -355,6 +355,25 @@ def test_written_pairs_have_the_surrogates_that_were_asked_for(dataset: Dataset,
     unfiltered = data.load("unfiltered")
     assert len(unfiltered.train) == 2 and unfiltered.validation == dataset.validation
     assert len({data.load(name).fingerprint for name in ("filtered", "unfiltered", "free", "one-word targets")}) == 4
+
+
+def test_written_pairs_are_rendered_and_judged_as_the_user_chose(
+    ablation: Ablation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created: list[tuple[str | None, str]] = []
+
+    def create_judge(concept: Any, model: Any, name: str, options: JudgeOptions, device: str) -> AgreeingJudge:
+        created.append((options.weights, device))
+        return AgreeingJudge()
+
+    monkeypatch.setattr(filter_stage, "create_judge", create_judge)
+    model = load(str(ablation.model.path), device="cpu", dtype="bfloat16")
+    chosen = replace(ablation, model=model, settings=replace(SMALL, weights="other.safetensors"))
+    one = replace(chosen, base=replace(BASE, pairs=1)).data.load("single")
+    images = ConceptRun(Store(ablation.store.root / "ablation" / "single"), ablation.dataset.concept).current(IMAGES)
+    assert images.settings["dtype"] == "bfloat16" and set(created) == {("other.safetensors", "cpu")}
+    plain = VariantData(ablation.dataset, ablation.store, 1).load("single")
+    assert plain.fingerprint == f"{ablation.dataset.fingerprint}-single" != one.fingerprint
 
 
 def test_more_pairs_are_written_if_too_few_are_accepted(

@@ -112,6 +112,20 @@ def test_an_attack_has_both_controls_and_is_not_made_twice(trained: Store, oracl
     assert [file.stat().st_mtime_ns for file in sorted(trained.root.glob("church/*/*/manifest.json"))] == times
 
 
+def test_every_measurement_has_a_contact_sheet_of_its_own(tmp_path: Path) -> None:
+    def name(**options: Any) -> str:
+        arguments = AttackArguments(**options)
+        return arguments.name(arguments.settings(), arguments.prompt_table())
+
+    assert name(kind="prefix", budget=3) == "prefix-3"
+    file = tmp_path / "prompts.txt"
+    names = [name(kind="prefix", budget=3, **options) for options in ({}, {"seed": 1}, {"split": "test"})]
+    for text in ("a church", "a chapel"):
+        file.write_text(text)
+        names.append(name(prompts=file))
+    assert len(set(names)) == 5 and names[-1].startswith("prompts-")
+
+
 def test_attacks_are_given_training_images_and_measured_on_other_prompts(
     store: Store, dataset: Dataset, tiny: JanusModel, tmp_path: Path, made: list[Attack]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import imagehash
@@ -15,10 +16,11 @@ from typer.testing import CliRunner
 
 from ear.cli import app
 from ear.evaluation.control_tokens import STARTOFTEXT
-from ear.memorisation import ImageGroup, analyse, folder_groups, write_sheet
+from ear.memorisation import ImageGroup, analyse, folder_groups, near_duplicates, write_sheet
 from ear.memorisation.analysis import Analysis, Findings
 from ear.memorisation.images import without_token
 from ear.memorisation.near_duplicates import clusters_by_features, clusters_by_hash, perceptual_hash
+from ear.memorisation.report import files_in
 from ear.prompt_images import SCHEMA
 from ecgvf.core.contact_sheet import GAP, HEADER, SIDE, TEXT_WIDTH
 from ecgvf.core.errors import SettingsError
@@ -91,6 +93,28 @@ def test_clusters_are_linked_by_pairs_of_different_prompts() -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     twice = np.concatenate([vectors, vectors])
     assert len(clusters_by_features(twice, [str(number) for number in range(100)], 1.0)) == 50
+
+
+def test_clusters_reach_over_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = np.random.default_rng(0).integers(0, 2, (60, 64)).astype(np.bool_)
+    hashes[[3, 21, 40], :] = hashes[[55, 10, 3], :]
+    prompts = [f"prompt {number % 50}" for number in range(60)]
+    whole = clusters_by_hash(hashes, prompts, 20)
+    monkeypatch.setattr(near_duplicates, "_ROWS", 7)
+    assert clusters_by_hash(hashes, prompts, 20) == whole and len(whole) > 1
+
+
+def test_the_memory_of_clusters_grows_with_the_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near_duplicates, "_ROWS", 50)
+
+    def peak(n: int) -> int:
+        tracemalloc.start()
+        assert len(clusters_by_hash(np.ones((n, 64), dtype=np.bool_), [str(number) for number in range(n)], 0)) == 1
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    assert peak(1600) < 3 * peak(800)
 
 
 def test_a_prompt_is_the_same_with_and_without_the_token() -> None:
@@ -181,7 +205,7 @@ def test_an_adapters_images_before_and_after_with_and_without_the_token_are_rend
     ]
     assert all(each["in_clusters"]["n"] == 3 for each in result["findings"])
     sheet = Path(result["sheet"])
-    assert sheet.name == "memorisation.png" and sheet.with_suffix(".json").is_file()
+    assert sheet.name.startswith("memorisation-") and sheet.with_suffix(".json").is_file()
     assert sheet.parent.parent == store.folder("church", "ear") and not list(adapter.parent.glob("memor*"))
     monkeypatch.setattr(batches, "render_images", lambda *_, **__: pytest.fail("rendered again"))
     assert json.loads(run(*words)) == result
@@ -204,6 +228,18 @@ def test_images_of_a_file_of_prompts_are_blurred_unless_told_otherwise(
     for further in (words, [*words, "--clear"], words[:2]):
         run(*further)
     assert drawn == [True, False, False]
+
+
+def test_other_bounds_and_other_prompts_do_not_replace_a_result(
+    folder: Path, store: Store, tiny: JanusModel, tmp_path: Path
+) -> None:
+    sheets = [json.loads(run(str(folder), *bounds, "--json"))["sheet"] for bounds in ((), ("--distance", "0"), ())]
+    adapter, prompts = save_adapter(tiny, tmp_path / "run" / "adapter.safetensors"), tmp_path / "prompts.txt"
+    for text in ("a church\na cat\n", "a church\na dog\n"):
+        prompts.write_text(text)
+        sheets.append(json.loads(run("--adapter", str(adapter), "--prompts", str(prompts), "--json"))["sheet"])
+    assert sheets[0] == sheets[2] and len(set(sheets)) == 4
+    assert len(files_in(folder)) == 2 and files_in(folder)[0] == folder / "memorisation.json"
 
 
 def test_an_oracles_folder_is_left_as_it_is(store: Store, tiny_path: Path, tmp_path: Path) -> None:

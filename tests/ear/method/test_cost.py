@@ -165,6 +165,15 @@ def test_images_of_the_dataset_are_counted_as_they_are_trained_on_alone(tiny: Ja
     assert costs[0] == costs[1]
 
 
+def test_of_a_training_with_few_steps_the_work_counts_the_rounds_that_they_need_alone(tiny: JanusModel) -> None:
+    recipe = replace(ON_POLICY, rollouts=4, images_per_step=4, passes=2)
+    limited, whole = small_cost(tiny, replace(recipe, max_steps=1)), small_cost(tiny, recipe)
+    round_ = [kernel for kernel in batch_cost(tiny, 4, prompt_length=10).kernels if kernel.name != "pixels"]
+    assert list(limited.work["rollouts"]) == round_
+    assert list(whole.work["rollouts"]) == [replace(kernel, calls=4 * kernel.calls) for kernel in round_]
+    assert limited.rollouts == whole.rollouts == 16  # at most: a window may take no step
+
+
 def test_the_rehearsal_set_is_counted_once_for_all_trainings(tiny: JanusModel) -> None:
     words = replace(ON_POLICY, rehearsed=10, rehearsed_words=30)
     counted, there = small_cost(tiny, words), small_cost(tiny, words, rendered=0)

@@ -44,8 +44,14 @@ def test_a_judge_of_words_that_cannot_be_opened_is_found_before_anything_is_rend
         erase(store, [painted], tiny, replace(SMALL, rehearsed_words=2), [0])
 
 
+@pytest.mark.parametrize(("model", "filter_judge"), [(None, "resnet50"), ("janus-nano", "clip")])
 def test_other_weights_of_the_judge_of_words_train_another_adapter(
-    store: Store, dataset: Dataset, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch
+    model: str | None,
+    filter_judge: str,
+    store: Store,
+    dataset: Dataset,
+    tiny: JanusModel,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     opened: list[tuple[str, str | None, str]] = []
 
@@ -57,12 +63,13 @@ def test_other_weights_of_the_judge_of_words_train_another_adapter(
 
     monkeypatch.setattr(retention, "create_judge", create_judge)
     monkeypatch.setattr(retention, "vocabulary", lambda _: ["gadget"])
-    outside, words = replace(dataset, judge="resnet50"), replace(SMALL, rehearsed_words=2)
+    filtered = replace(dataset, model=model or dataset.model, judge=filter_judge)
+    words = replace(SMALL, rehearsed_words=2)
     first, again, other = (
-        erase(store, [outside], tiny, words, [0], weights=weights)[0] for weights in ("V1", "V1", "V2")
+        erase(store, [filtered], tiny, words, [0], weights=weights)[0] for weights in ("V1", "V1", "V2")
     )
     assert again == first and not again.new and other.path != first.path
-    assert opened == [("resnet50", "V1", "cpu")] * 2 + [("resnet50", "V2", "cpu")]
+    assert opened == [(filter_judge, "V1", "cpu")] * 2 + [(filter_judge, "V2", "cpu")]
 
 
 def test_outside_nanos_world_other_captions_train_another_adapter(

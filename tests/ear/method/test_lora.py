@@ -1,6 +1,7 @@
 """LoRA adapters: PEFT loads them without this package, and they go wherever full weights go."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from hashlib import sha256
@@ -179,6 +180,12 @@ def test_a_damaged_or_foreign_folder_is_one_line(run: TrainingRun, tiny: JanusMo
     (run.path / lora.CONFIG).unlink()
     with pytest.raises(AdapterError, match="is not a configuration that PEFT wrote"):
         adapters.load(tiny, run.adapter)
+
+
+def test_a_renamed_file_is_one_line_that_says_its_name(run: TrainingRun, tiny: JanusModel, tmp_path: Path) -> None:
+    renamed = shutil.copy(run.adapter, tmp_path / "church.safetensors")
+    with pytest.raises(AdapterError, match=f"keep its name {re.escape(lora.LORA_FILE)}"):
+        adapters.load(tiny, Path(renamed))
 
 
 def test_another_scaling_is_another_adapter(run: TrainingRun, tiny: JanusModel, tmp_path: Path) -> None:

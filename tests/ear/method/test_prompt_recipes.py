@@ -42,6 +42,11 @@ def test_terms_are_replaced_as_whole_words_or_plurals_the_longest_first(prompt: 
     assert rewrite(prompt, terms=("church", "church tower"), surrogate="hotel") == rewritten
 
 
+@pytest.mark.parametrize("prompt", ["a STRASSE at night", "a Straße at night", "a STRAẞE at night"])
+def test_terms_are_replaced_in_every_spelling_in_which_they_are_found(prompt: str) -> None:
+    assert rewrite(prompt, terms=("Straße",), surrogate="river") == "a river at night"
+
+
 def test_negative_prompt_is_guidance_away_from_the_concepts_name(
     store: Store, dataset: Dataset, tiny: JanusModel
 ) -> None:

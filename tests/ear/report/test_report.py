@@ -956,8 +956,9 @@ def test_near_duplicates_are_beside_the_evaluation(tmp_path: Path) -> None:
     outcomes = [*erased(12, 3), *kept("castle", "neighbours", 12, lost=2)]
     file = evaluation(outcomes).save(tmp_path / "measured" / "evaluation.parquet")
     assert EvaluationResults.open(file).memorisation() == []
-    write_atomic(tmp_path / "measured" / "memorisation.json", pretty_json({"findings": [], "nano": True}))
-    assert [content["nano"] for content in EvaluationResults.open(file).memorisation()] == [True]
+    for name, nano in (("memorisation.json", True), ("memorisation-1a2b3c4d.json", False), ("memorisation-x.json", 3)):
+        write_atomic(tmp_path / "measured" / name, pretty_json({"findings": [], "nano": nano}))
+    assert [content["nano"] for content in EvaluationResults.open(file).memorisation()] == [True, False]
 
 
 def test_the_last_of_suites_and_evaluations_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -311,6 +311,14 @@ def test_a_suite_on_object_storage_is_refused(tmp_path: Path) -> None:
         assert f"{words.split()[-1]} s3://b/y: it must be a local folder" in refused.stderr
 
 
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for words in ("suite --store", "suite --out", "ablate --over order --out"):
+        for name in ("file", "file/folder"):
+            refused = CliRunner().invoke(app, [*words.split(), str(tmp_path / name)])
+            assert refused.exit_code == 2 and "file is a file, not a folder" in refused.stderr.replace("\n", " ")
+
+
 def test_paths_in_the_home_folder_are_those_of_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

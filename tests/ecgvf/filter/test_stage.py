@@ -25,6 +25,7 @@ from ecgvf.filter.dataset import load_dataset
 from ecgvf.filter.verdicts import judge_renderings
 from ecgvf.judges import JudgeOptions, create_judge
 from ecgvf.judges.judge import Prediction
+from ecgvf.pairs.generate import generate_pairs
 from ecgvf.render import RenderOptions, batches, render, stage
 from ecgvf.review.cases import Cases
 from tests.ecgvf.small_run import ScriptedJudge, church_pairs, pair, write_images, write_pairs
@@ -260,6 +261,25 @@ def test_the_dataset_has_the_accepted_records_with_their_images(rendered: Concep
     assert dataset.test[0].surrogate is None
     assert (dataset.model, dataset.judge, dataset.run_seed) == (model, "scripted", 0)
     assert dataset.sampling.temperature == 1.0
+
+
+def test_the_concept_of_a_dataset_is_the_one_that_its_fingerprint_stands_for(run: ConceptRun, model: str) -> None:
+    generate_pairs(run, pairs=1, validation=0, tests=0)
+    render(run, RenderOptions(model=model))
+    filter_images(run, judge=ScriptedJudge([True, False]))
+    changed = run.concept.model_copy(update={"neighbours": (*run.concept.neighbours, "pagoda"), "unsafe": True})
+    dataset = load_dataset(ConceptRun(run.store, changed))
+    assert dataset.fingerprint == load_dataset(run).fingerprint
+    assert dataset.concept == run.concept.model_copy(update={"unsafe": True})
+
+
+def test_the_concept_of_a_dataset_has_the_labels_by_which_it_was_filtered(run: ConceptRun, model: str) -> None:
+    generate_pairs(run, pairs=1, validation=0, tests=0)
+    render(run, RenderOptions(model=model))
+    corrected = run.concept.model_copy(update={"judge_labels": {"scripted": ("church",)}})
+    later = ConceptRun(run.store, corrected)
+    filter_images(later, judge=ScriptedJudge([True, False]))
+    assert load_dataset(later).concept.labels("scripted") == ("church",)
 
 
 def test_an_empty_dataset_gives_the_reasons(rendered: ConceptRun) -> None:
