@@ -38,6 +38,7 @@ COLUMNS = {
     [
         ("paper", PAPER, [0]),
         ("paper-half-rate", PAPER.with_options({"learning_rate": 5e-5}), [0]),
+        ("paper-window-seeds", PAPER.with_options({"learning_rate": 5e-5, "order": "shuffled"}), [0, 1, 2]),
         ("paper-patches", PAPER.with_options({"learning_rate": 5e-5, "window": 1}), [0]),
         ("on-policy", ON_POLICY, [0]),
         ("on-policy-seeds", ON_POLICY, [0, 1, 2]),

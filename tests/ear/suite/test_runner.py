@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -386,8 +387,10 @@ def kill_when(folder: Path, pattern: str) -> None:
     while not list(folder.glob(pattern)):
         assert process.is_alive() and time.monotonic() < deadline
         time.sleep(0.02)
+    cells = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.join()
+    assert not psutil.wait_procs(cells, timeout=60)[1]  # a cell that still ends has the store's lock
 
 
 @pytest.mark.slow
