@@ -216,10 +216,10 @@ def _notes(evaluations: "Sequence[Evaluation]") -> list[str]:
     fewer = f"*: in fewer images than before (one-sided, Holm{few}). "
     if len(untested) == len(first.lost):
         fewer = "Too few prompts to test whether a concept is in fewer images than before. " if untested else ""
+    ceiling = "Ceiling: the original model, asked for the surrogate. " if has_ceiling(evaluations) else ""
     notes = [
         f"Shares on the {first.split} split, by judge {first.judge}, with 95% intervals over prompts. "
-        "Ceiling: the original model, asked for the surrogate. "
-        f"{fewer}{openings_text(_openings(evaluations))}"
+        f"{ceiling}{fewer}{openings_text(_openings(evaluations))}"
     ]
     if first.not_measured:  # in its groups, as all columns are
         notes.append(f"Not measured: {'; '.join(map(str, first.not_measured))}.")

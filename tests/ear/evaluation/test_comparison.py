@@ -289,6 +289,9 @@ def test_the_ceiling_has_no_column_beside_prompt_rewrite() -> None:
     first, rewritten = of(4), replace(of(1), recipe="prompt-rewrite")
     header, *rows = table(document([first, rewritten], ["a", "b"], "csv", [differences(first, rewritten)]))
     assert header[:5] == ["", "before", "a", "b", "b − a"] and {len(row) for row in rows} == {8}
+    for other, named in ((first, True), (rewritten, False)):
+        page = document([first, other], ["a", "b"], "markdown", [differences(first, other)])
+        assert ("Ceiling: the original model" in page) == named
 
 
 def test_a_markdown_table_stays_whole_whatever_the_names() -> None:
