@@ -53,7 +53,8 @@ PUBLISHED = dataclasses.replace(
     weight_dtype="model",
     description=(
         "The loop that the paper's authors released, with its faults: single tokens without context, bare prompts, "
-        "three streams that diverge, weights in the model's dtype, seed 42. Windows and the threshold take effect."
+        "three streams that diverge, weights in the model's dtype, seed 42. The streams are sampled as the dataset was "
+        "(their script: guidance 5, temperature 1). Windows and the threshold take effect."
     ),
 )
 
