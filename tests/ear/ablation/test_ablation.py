@@ -369,11 +369,11 @@ def test_written_pairs_are_rendered_and_judged_as_the_user_chose(
     monkeypatch.setattr(filter_stage, "create_judge", create_judge)
     model = load(str(ablation.model.path), device="cpu", dtype="bfloat16")
     chosen = replace(ablation, model=model, settings=replace(SMALL, weights="other.safetensors"))
-    one = replace(chosen, base=replace(BASE, pairs=1)).data.load("single")
+    written = replace(chosen, base=replace(BASE, pairs=1)).data.load("single")
     images = ConceptRun(Store(ablation.store.root / "ablation" / "single"), ablation.dataset.concept).current(IMAGES)
     assert images.settings["dtype"] == "bfloat16" and set(created) == {("other.safetensors", "cpu")}
     plain = VariantData(ablation.dataset, ablation.store, 1).load("single")
-    assert plain.fingerprint == f"{ablation.dataset.fingerprint}-single" != one.fingerprint
+    assert plain.fingerprint == f"{ablation.dataset.fingerprint}-single" != written.fingerprint
 
 
 def test_more_pairs_are_written_if_too_few_are_accepted(

@@ -83,7 +83,7 @@ def test_bad_pair_has_a_fault(bad, fault):
 
 
 def test_bound_on_changed_words():
-    """One of four other words: at the bound. One of three: above."""
+    """A change of one word in four is at the bound, one in three above."""
     at = draft("church on snowy ground tonight", "church", "hotel on sandy ground tonight", "hotel")
     above = draft("church on snowy ground", "church", "hotel on sandy ground", "hotel")
     assert share_changed(at) == pytest.approx(MAX_CHANGED["object"])
